@@ -1,0 +1,127 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+// `make check` sets LONGSHORE_STRICT, so that a warning stops a landing but never a user
+// whose compiler is newer than ours.
+let strict = Context.environment["LONGSHORE_STRICT"] != nil
+
+let settings: [SwiftSetting] = [
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
+] + (strict ? [.treatAllWarnings(as: .error)] : [])
+
+let crypto = Target.Dependency.product(name: "Crypto", package: "swift-crypto")
+let system = Target.Dependency.product(name: "SystemPackage", package: "swift-system")
+let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
+let arguments = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
+let hummingbird = Target.Dependency.product(name: "Hummingbird", package: "hummingbird")
+let lifecycle = Target.Dependency.product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
+
+/// A room of the house: one folder of `Sources/`, one job. Imports point downwards only.
+func room(_ name: String, _ dependencies: [Target.Dependency], plugins: [Target.PluginUsage] = []) -> Target {
+    .target(name: name, dependencies: dependencies, swiftSettings: settings, plugins: plugins)
+}
+
+func program(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+    .executableTarget(name: name, dependencies: dependencies, swiftSettings: settings)
+}
+
+func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+    .testTarget(name: name, dependencies: dependencies, swiftSettings: settings)
+}
+
+let package = Package(
+    name: "longshore",
+    products: [
+        .executable(name: "cargo-run", targets: ["cargo-run"]),
+        .executable(name: "longshore", targets: ["longshore"]),
+        .executable(name: "longshore-coordinator", targets: ["longshore-coordinator"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+        .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+        .package(url: "https://github.com/apple/swift-system", from: "1.8.1"),
+        .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
+        .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1", traits: []),
+        .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
+        .package(url: "https://github.com/swift-server/async-http-client", from: "1.37.0"),
+        .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
+    ],
+    targets: [
+        // C: the only rooms that know system call numbers and library headers.
+        .target(name: "CLinux", cSettings: [.define("_GNU_SOURCE")]),
+        .systemLibrary(name: "CSeccomp", pkgConfig: "libseccomp", providers: [.apt(["libseccomp-dev"])]),
+        .systemLibrary(name: "CArchive", pkgConfig: "libarchive", providers: [.apt(["libarchive-dev"])]),
+
+        // Shared.
+        room("CargoArtifact", [crypto]),
+        room("CargoSigning", ["CargoArtifact", crypto]),
+        room("CargoWire", ["CargoArtifact"]),
+        room("CargoFiles", ["CLinux", system]),
+        room("CargoStore", ["CArchive", "CargoArtifact", "CargoFiles", "CargoSigning", crypto, system]),
+        room("CargoPacking", [
+            "CArchive", "CargoArtifact", "CargoFiles", "CargoSigning", crypto, system,
+            .product(name: "Yams", package: "Yams"),
+        ]),
+        room("CargoClient", [
+            "CargoArtifact", "CargoFiles", "CargoSigning", "CargoStore", "CargoWire", crypto, system,
+            .product(name: "AsyncHTTPClient", package: "async-http-client"),
+            .product(name: "NIOCore", package: "swift-nio"),
+            .product(name: "NIOHTTP1", package: "swift-nio"),
+        ]),
+
+        // Host side.
+        room("CargoSandbox", ["CLinux", "CSeccomp", "CargoFiles", system], plugins: ["EmbedPrograms"]),
+        room("CargoRunner", [
+            "CargoArtifact", "CargoFiles", "CargoSandbox", "CargoSigning", "CargoStore", crypto, system,
+        ]),
+        room("CargoAgent", [
+            "CargoArtifact", "CargoClient", "CargoFiles", "CargoRunner", "CargoSigning", "CargoStore", "CargoWire",
+            crypto, lifecycle, logging, system,
+        ]),
+
+        // Server side.
+        room("CargoQueue", [
+            "CargoArtifact", "CargoFiles", "CargoWire", crypto, logging, system, .product(name: "GRDB", package: "GRDB.swift"),
+        ]),
+        room("CargoRegistry", ["CargoArtifact", "CargoFiles", "CargoStore", "CargoWire", crypto, hummingbird, system]),
+        room("CargoGateway", [
+            "CargoArtifact", "CargoQueue", "CargoRegistry", "CargoStore", "CargoWire", crypto, hummingbird, logging,
+        ]),
+        room("CargoCoordinator", [
+            "CargoArtifact", "CargoFiles", "CargoGateway", "CargoQueue", "CargoRegistry", "CargoStore", "CargoWire",
+            crypto, hummingbird, lifecycle, logging, system,
+        ]),
+
+        // Programs: parse, call, print.
+        program("cargo-run", [
+            "CargoAgent", "CargoArtifact", "CargoClient", "CargoFiles", "CargoRunner", "CargoSandbox", "CargoSigning",
+            "CargoStore", arguments, lifecycle, logging, system,
+        ]),
+        program("longshore", [
+            "CargoArtifact", "CargoClient", "CargoFiles", "CargoPacking", "CargoSigning", "CargoStore", "CargoWire",
+            arguments, system,
+        ]),
+        program("longshore-coordinator", ["CargoCoordinator", arguments, logging, lifecycle]),
+
+        .plugin(name: "EmbedPrograms", capability: .buildTool()),
+
+        tests("CargoArtifactTests", ["CargoArtifact"]),
+        tests("CargoSigningTests", ["CargoSigning", "CargoArtifact", crypto]),
+        tests("CargoPackingTests", ["CargoPacking", "CargoArtifact", "CargoSigning", "CargoStore", system]),
+        tests("CargoStoreTests", ["CargoStore", "CargoArtifact", "CargoPacking", "CargoSigning", system]),
+        tests("CargoSandboxTests", ["CargoSandbox", system]),
+        tests("CargoRunnerTests", ["CargoRunner", "CargoArtifact", "CargoPacking", "CargoStore", system]),
+        tests("CargoQueueTests", ["CargoQueue", "CargoArtifact", "CargoWire"]),
+        tests("CargoGatewayTests", [
+            "CargoCoordinator", "CargoGateway", "CargoQueue", "CargoWire",
+            .product(name: "AsyncHTTPClient", package: "async-http-client"),
+        ]),
+        tests("EndToEndTests", ["CargoArtifact", "CargoWire", system]),
+    ],
+    swiftLanguageModes: [.v6]
+)

@@ -1,0 +1,5 @@
+#include "CLinux.h"
+#include <sys/syscall.h>
+#include <unistd.h>
+
+int clinux_pidfd_open(int pid, unsigned int flags) { return (int)syscall(SYS_pidfd_open, pid, flags); }

@@ -1,0 +1,77 @@
+/// An OCI content descriptor (image specification 1.1, descriptor.md).
+public struct Descriptor: Hashable, Sendable, Codable {
+    public var mediaType: String
+    public var digest: Digest
+    /// Bytes.
+    public var size: Int64
+    public var annotations: [String: String]?
+    public var artifactType: String?
+    /// Set on `index.json`'s entry of a cargo, so that cosign takes it for an image it may check.
+    public var kind: String?
+
+    public init(
+        mediaType: String, digest: Digest, size: Int64, annotations: [String: String]? = nil, artifactType: String? = nil,
+        kind: String? = nil
+    ) {
+        self.mediaType = mediaType
+        self.digest = digest
+        self.size = size
+        self.annotations = annotations
+        self.artifactType = artifactType
+        self.kind = kind
+    }
+}
+
+/// An OCI image manifest (image specification 1.1, manifest.md): a cargo, or a signature of one.
+public struct ImageManifest: Hashable, Sendable, Codable {
+    public var schemaVersion: Int
+    public var mediaType: String
+    public var artifactType: String?
+    public var config: Descriptor
+    public var layers: [Descriptor]
+    public var subject: Descriptor?
+    public var annotations: [String: String]?
+
+    public init(
+        artifactType: String?, config: Descriptor, layers: [Descriptor], subject: Descriptor? = nil,
+        annotations: [String: String]? = nil
+    ) {
+        schemaVersion = 2
+        mediaType = MediaType.imageManifest
+        self.artifactType = artifactType
+        self.config = config
+        self.layers = layers
+        self.subject = subject
+        self.annotations = annotations
+    }
+}
+
+/// An OCI image index (image specification 1.1, image-index.md).
+public struct ImageIndex: Hashable, Sendable, Codable {
+    public var schemaVersion: Int
+    public var mediaType: String
+    public var manifests: [Descriptor]
+    public var annotations: [String: String]?
+
+    public init(manifests: [Descriptor], annotations: [String: String]? = nil) {
+        schemaVersion = 2
+        mediaType = MediaType.imageIndex
+        self.manifests = manifests
+        self.annotations = annotations
+    }
+}
+
+/// The media types of a cargo (DESIGN.md section 4).
+public enum MediaType {
+    public static let imageIndex = "application/vnd.oci.image.index.v1+json"
+    public static let imageManifest = "application/vnd.oci.image.manifest.v1+json"
+    public static let empty = "application/vnd.oci.empty.v1+json"
+    public static let cargo = "application/vnd.longshore.cargo.v1+json"
+    public static let cargoConfig = "application/vnd.longshore.cargo.config.v1+json"
+    public static let chunks = "application/vnd.longshore.chunks.v1"
+    public static let files = "application/vnd.oci.image.layer.v1.tar+gzip"
+    public static let weight = "application/vnd.cncf.model.weight.v1.raw"
+    public static let wasm = "application/wasm"
+    public static let sigstoreBundle = "application/vnd.dev.sigstore.bundle.v0.3+json"
+    public static let inTotoStatement = "application/vnd.in-toto+json"
+}

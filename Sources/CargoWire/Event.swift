@@ -1,0 +1,64 @@
+public import CargoArtifact
+
+/// One position in a job's event stream: everything up to it was delivered.
+///
+/// The SSE `id` is `attempt.offset.sequence`: the log of that attempt up to `offset`, and the transitions up to
+/// `sequence`. The host numbers the first two, the coordinator the third, so a reader that shows any id it has
+/// ever received goes on from there with nothing lost and nothing twice.
+public struct EventCursor: Hashable, Sendable, CustomStringConvertible {
+    public var attempt: Int
+    public var offset: Int64
+    public var sequence: Int64
+
+    public static let start = EventCursor(attempt: 0, offset: 0, sequence: 0)
+
+    public init(attempt: Int, offset: Int64, sequence: Int64) {
+        self.attempt = attempt
+        self.offset = offset
+        self.sequence = sequence
+    }
+
+    public init?(_ text: some StringProtocol) {
+        let parts = text.split(separator: ".", omittingEmptySubsequences: false)
+        guard parts.count == 3, let attempt = Int(parts[0]), let offset = Int64(parts[1]), let sequence = Int64(parts[2]),
+            attempt >= 0, offset >= 0, sequence >= 0
+        else { return nil }
+        self.init(attempt: attempt, offset: offset, sequence: sequence)
+    }
+
+    public var description: String { "\(attempt).\(offset).\(sequence)" }
+}
+
+/// The `data` of the SSE event `status`: one transition of the job.
+public struct StatusEvent: Hashable, Sendable, Codable {
+    public var status: JobStatus
+    public var attempt: Int
+    /// RFC 3339, UTC.
+    public var at: String
+    public var host: String?
+    public var exitCode: Int?
+    public var error: JobError?
+
+    public init(status: JobStatus, attempt: Int, at: String, host: String? = nil, exitCode: Int? = nil, error: JobError? = nil) {
+        self.status = status
+        self.attempt = attempt
+        self.at = at
+        self.host = host
+        self.exitCode = exitCode
+        self.error = error
+    }
+
+    enum CodingKeys: String, CodingKey {
+        case status, attempt, at, host
+        case exitCode = "exit_code"
+        case error
+    }
+}
+
+/// One event of `GET /jobs/{id}/events`: SSE `event:` `status`, `log` (data: `LogChunk`) or `progress`.
+/// The stream ends after the final status.
+public enum JobEvent: Hashable, Sendable {
+    case status(StatusEvent)
+    case log(LogChunk)
+    case progress(JSONValue)
+}
