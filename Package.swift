@@ -5,12 +5,13 @@ import PackageDescription
 // whose compiler is newer than ours.
 let strict = Context.environment["LONGSHORE_STRICT"] != nil
 
-let settings: [SwiftSetting] = [
-    .enableUpcomingFeature("ExistentialAny"),
-    .enableUpcomingFeature("MemberImportVisibility"),
-    .enableUpcomingFeature("InternalImportsByDefault"),
-    .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
-] + (strict ? [.treatAllWarnings(as: .error)] : [])
+let settings: [SwiftSetting] =
+    [
+        .enableUpcomingFeature("ExistentialAny"),
+        .enableUpcomingFeature("MemberImportVisibility"),
+        .enableUpcomingFeature("InternalImportsByDefault"),
+        .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
+    ] + (strict ? [.treatAllWarnings(as: .error)] : [])
 
 let crypto = Target.Dependency.product(name: "Crypto", package: "swift-crypto")
 let system = Target.Dependency.product(name: "SystemPackage", package: "swift-system")
@@ -63,49 +64,68 @@ let package = Package(
         room("CargoWire", ["CargoArtifact"]),
         room("CargoFiles", ["CLinux", system]),
         room("CargoStore", ["CArchive", "CargoArtifact", "CargoFiles", "CargoSigning", crypto, system]),
-        room("CargoPacking", [
-            "CArchive", "CargoArtifact", "CargoFiles", "CargoSigning", crypto, system,
-            .product(name: "Yams", package: "Yams"),
-        ]),
-        room("CargoClient", [
-            "CargoArtifact", "CargoFiles", "CargoSigning", "CargoStore", "CargoWire", crypto, system,
-            .product(name: "AsyncHTTPClient", package: "async-http-client"),
-            .product(name: "NIOCore", package: "swift-nio"),
-            .product(name: "NIOHTTP1", package: "swift-nio"),
-        ]),
+        room(
+            "CargoPacking",
+            [
+                "CArchive", "CargoArtifact", "CargoFiles", "CargoSigning", crypto, system,
+                .product(name: "Yams", package: "Yams"),
+            ]),
+        room(
+            "CargoClient",
+            [
+                "CargoArtifact", "CargoFiles", "CargoSigning", "CargoStore", "CargoWire", crypto, system,
+                .product(name: "AsyncHTTPClient", package: "async-http-client"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
+            ]),
 
         // Host side.
         room("CargoSandbox", ["CLinux", "CSeccomp", "CargoFiles", system], plugins: ["EmbedPrograms"]),
-        room("CargoRunner", [
-            "CargoArtifact", "CargoFiles", "CargoSandbox", "CargoSigning", "CargoStore", crypto, system,
-        ]),
-        room("CargoAgent", [
-            "CargoArtifact", "CargoClient", "CargoFiles", "CargoRunner", "CargoSigning", "CargoStore", "CargoWire",
-            crypto, lifecycle, logging, system,
-        ]),
+        room(
+            "CargoRunner",
+            [
+                "CargoArtifact", "CargoFiles", "CargoSandbox", "CargoSigning", "CargoStore", crypto, system,
+            ]),
+        room(
+            "CargoAgent",
+            [
+                "CargoArtifact", "CargoClient", "CargoFiles", "CargoRunner", "CargoSigning", "CargoStore", "CargoWire",
+                crypto, lifecycle, logging, system,
+            ]),
 
         // Server side.
-        room("CargoQueue", [
-            "CargoArtifact", "CargoFiles", "CargoWire", crypto, logging, system, .product(name: "GRDB", package: "GRDB.swift"),
-        ]),
+        room(
+            "CargoQueue",
+            [
+                "CargoArtifact", "CargoFiles", "CargoWire", crypto, logging, system,
+                .product(name: "GRDB", package: "GRDB.swift"),
+            ]),
         room("CargoRegistry", ["CargoArtifact", "CargoFiles", "CargoStore", "CargoWire", crypto, hummingbird, system]),
-        room("CargoGateway", [
-            "CargoArtifact", "CargoQueue", "CargoRegistry", "CargoStore", "CargoWire", crypto, hummingbird, logging,
-        ]),
-        room("CargoCoordinator", [
-            "CargoArtifact", "CargoFiles", "CargoGateway", "CargoQueue", "CargoRegistry", "CargoStore", "CargoWire",
-            crypto, hummingbird, lifecycle, logging, system,
-        ]),
+        room(
+            "CargoGateway",
+            [
+                "CargoArtifact", "CargoQueue", "CargoRegistry", "CargoStore", "CargoWire", crypto, hummingbird, logging,
+            ]),
+        room(
+            "CargoCoordinator",
+            [
+                "CargoArtifact", "CargoFiles", "CargoGateway", "CargoQueue", "CargoRegistry", "CargoStore", "CargoWire",
+                crypto, hummingbird, lifecycle, logging, system,
+            ]),
 
         // Programs: parse, call, print.
-        program("cargo-run", [
-            "CargoAgent", "CargoArtifact", "CargoClient", "CargoFiles", "CargoRunner", "CargoSandbox", "CargoSigning",
-            "CargoStore", arguments, lifecycle, logging, system,
-        ]),
-        program("longshore", [
-            "CargoArtifact", "CargoClient", "CargoFiles", "CargoPacking", "CargoSigning", "CargoStore", "CargoWire",
-            arguments, system,
-        ]),
+        program(
+            "cargo-run",
+            [
+                "CargoAgent", "CargoArtifact", "CargoClient", "CargoFiles", "CargoRunner", "CargoSandbox", "CargoSigning",
+                "CargoStore", arguments, lifecycle, logging, system,
+            ]),
+        program(
+            "longshore",
+            [
+                "CargoArtifact", "CargoClient", "CargoFiles", "CargoPacking", "CargoSigning", "CargoStore", "CargoWire",
+                arguments, system,
+            ]),
         program("longshore-coordinator", ["CargoCoordinator", arguments, logging, lifecycle]),
 
         .plugin(name: "EmbedPrograms", capability: .buildTool()),
@@ -117,10 +137,12 @@ let package = Package(
         tests("CargoSandboxTests", ["CargoSandbox", system]),
         tests("CargoRunnerTests", ["CargoRunner", "CargoArtifact", "CargoPacking", "CargoStore", system]),
         tests("CargoQueueTests", ["CargoQueue", "CargoArtifact", "CargoWire"]),
-        tests("CargoGatewayTests", [
-            "CargoCoordinator", "CargoGateway", "CargoQueue", "CargoWire",
-            .product(name: "AsyncHTTPClient", package: "async-http-client"),
-        ]),
+        tests(
+            "CargoGatewayTests",
+            [
+                "CargoCoordinator", "CargoGateway", "CargoQueue", "CargoWire",
+                .product(name: "AsyncHTTPClient", package: "async-http-client"),
+            ]),
         tests("EndToEndTests", ["CargoArtifact", "CargoWire", system]),
     ],
     swiftLanguageModes: [.v6]
