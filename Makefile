@@ -1,0 +1,52 @@
+# README's two commands are `make demo` and `make test`; everything else serves them.
+export LONGSHORE_STRICT := 1
+BUILD := .build/debug
+
+.PHONY: setup build test check format lint demo up down release bench fuzz clean
+
+## Install what the project needs from the system, and Python wheels for the tests.
+setup:
+	@scripts/setup
+
+build: setup
+	swift build --build-tests
+
+test: build
+	swift test --skip-build
+
+format:
+	swift format --in-place --recursive --parallel Package.swift Plugins Sources Tests
+
+lint:
+	swift format lint --strict --recursive --parallel Package.swift Plugins Sources Tests
+
+## What a landing must pass.
+check: lint test
+
+## Coordinator and agent on loopback, two signed cargos, jobs with live logs; stops what it started.
+demo: setup
+	swift build
+	@scripts/demo $(BUILD)
+
+## The same, left running.
+up: setup
+	swift build
+	@scripts/up $(BUILD)
+
+down:
+	@scripts/down
+
+## One static binary a program, as it is shipped.
+release: setup
+	swift build -c release --static-swift-stdlib
+
+## Numbers beside peers, in a release build.
+bench: release
+	@Benchmarks/run .build/release
+
+## Ten minutes for each target: `make fuzz SECONDS=60` for less.
+fuzz: setup
+	@scripts/fuzz $(or $(SECONDS),600)
+
+clean:
+	rm -rf .build build
