@@ -132,8 +132,8 @@ let package = Package(
 
         tests("CargoArtifactTests", ["CargoArtifact"]),
         tests("CargoSigningTests", ["CargoSigning", "CargoArtifact", crypto]),
-        tests("CargoPackingTests", ["CargoPacking", "CargoArtifact", "CargoSigning", "CargoStore", system]),
-        tests("CargoStoreTests", ["CargoStore", "CargoArtifact", "CargoPacking", "CargoSigning", system]),
+        tests("CargoPackingTests", ["CargoPacking", "CargoFiles", "CargoArtifact", "CargoSigning", "CargoStore", system]),
+        tests("CargoStoreTests", ["CargoStore", "CargoFiles", "CargoArtifact", "CargoPacking", "CargoSigning", system]),
         tests("CargoSandboxTests", ["CargoSandbox", system]),
         tests("CargoRunnerTests", ["CargoRunner", "CargoArtifact", "CargoPacking", "CargoStore", system]),
         tests("CargoQueueTests", ["CargoQueue", "CargoArtifact", "CargoWire"]),
