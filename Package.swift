@@ -60,14 +60,15 @@ let package = Package(
 
         // Shared.
         room("CargoArtifact", [crypto]),
-        room("CargoSigning", ["CargoArtifact", crypto]),
+        room("CargoSigning", ["CargoArtifact", "CargoFiles", crypto, system]),
         room("CargoWire", ["CargoArtifact"]),
         room("CargoFiles", ["CLinux", system]),
-        room("CargoStore", ["CArchive", "CargoArtifact", "CargoFiles", "CargoSigning", crypto, system]),
+        room("CargoArchive", ["CargoArtifact", "CargoFiles", system]),
+        room("CargoStore", ["CArchive", "CargoArchive", "CargoArtifact", "CargoFiles", "CargoSigning", crypto, system]),
         room(
             "CargoPacking",
             [
-                "CArchive", "CargoArtifact", "CargoFiles", "CargoSigning", crypto, system,
+                "CArchive", "CargoArchive", "CargoArtifact", "CargoFiles", "CargoSigning", system,
                 .product(name: "Yams", package: "Yams"),
             ]),
         room(
@@ -123,7 +124,7 @@ let package = Package(
         program(
             "longshore",
             [
-                "CargoArtifact", "CargoClient", "CargoFiles", "CargoPacking", "CargoSigning", "CargoStore", "CargoWire",
+                "CargoArchive", "CargoArtifact", "CargoClient", "CargoFiles", "CargoPacking", "CargoSigning", "CargoStore", "CargoWire",
                 arguments, system,
             ]),
         program("longshore-coordinator", ["CargoCoordinator", arguments, logging, lifecycle]),
@@ -131,9 +132,9 @@ let package = Package(
         .plugin(name: "EmbedPrograms", capability: .buildTool()),
 
         tests("CargoArtifactTests", ["CargoArtifact"]),
-        tests("CargoSigningTests", ["CargoSigning", "CargoArtifact", crypto]),
-        tests("CargoPackingTests", ["CargoPacking", "CargoFiles", "CargoArtifact", "CargoSigning", "CargoStore", system]),
-        tests("CargoStoreTests", ["CargoStore", "CargoFiles", "CargoArtifact", "CargoPacking", "CargoSigning", system]),
+        tests("CargoSigningTests", ["CargoSigning", "CargoArtifact", "CargoFiles", crypto, system]),
+        tests("CargoPackingTests", ["CargoPacking", "CargoArchive", "CargoFiles", "CargoArtifact", "CargoSigning", "CargoStore", system]),
+        tests("CargoStoreTests", ["CargoStore", "CargoArchive", "CargoFiles", "CargoArtifact", "CargoPacking", "CargoSigning", system]),
         tests("CargoSandboxTests", ["CargoSandbox", system]),
         tests("CargoRunnerTests", ["CargoRunner", "CargoArtifact", "CargoPacking", "CargoStore", system]),
         tests("CargoQueueTests", ["CargoQueue", "CargoArtifact", "CargoWire"]),

@@ -6,19 +6,31 @@ public struct Descriptor: Hashable, Sendable, Codable {
     public var size: Int64
     public var annotations: [String: String]?
     public var artifactType: String?
-    /// Set on `index.json`'s entry of a cargo, so that cosign takes it for an image it may check.
-    public var kind: String?
+    public var platform: Platform?
+
+    /// What an entry of an image index runs on (image-index.md); `unknown/unknown` for what is no image.
+    public struct Platform: Hashable, Sendable, Codable {
+        public var architecture: String
+        public var os: String
+
+        public init(architecture: String, os: String) {
+            self.architecture = architecture
+            self.os = os
+        }
+
+        public static let unknown = Platform(architecture: "unknown", os: "unknown")
+    }
 
     public init(
         mediaType: String, digest: Digest, size: Int64, annotations: [String: String]? = nil, artifactType: String? = nil,
-        kind: String? = nil
+        platform: Platform? = nil
     ) {
         self.mediaType = mediaType
         self.digest = digest
         self.size = size
         self.annotations = annotations
         self.artifactType = artifactType
-        self.kind = kind
+        self.platform = platform
     }
 }
 

@@ -1,0 +1,124 @@
+internal import CargoArtifact
+
+extension TrustPolicy {
+    /// Reads the bytes of a trust file. Everything unknown in it is refused: a misspelt restriction must not be
+    /// read as none.
+    public init(json: [UInt8]) throws {
+        let value: JSONValue
+        do {
+            value = try StrictJSON.parse(json, limit: TrustPolicy.maximumSize)
+        } catch {
+            throw TrustFailure("\(error)")
+        }
+        let top = try Members(value, at: "the file", allowed: ["version", "rules", "revoked"])
+        guard top["version"] == .integer(1) else { throw TrustFailure("version must be 1") }
+        var rules: [Rule] = []
+        for (index, value) in try top.array("rules").enumerated() { rules.append(try Rule(value, at: "rules[\(index)]")) }
+        self.init(rules: rules)
+        if let revoked = top["revoked"] {
+            let members = try Members(revoked, at: "revoked", allowed: ["keys", "digests"])
+            revokedKeys = Set(try members.digests("keys"))
+            revokedDigests = Set(try members.digests("digests"))
+        }
+    }
+
+    /// Canonical JSON that reads back as the same policy.
+    public func json() -> [UInt8] {
+        let list = rules.map { rule in
+            var members: [String: JSONValue] = [
+                "names": .array(rule.names.map(JSONValue.string)),
+                "keys": .array(rule.keys.map { .string($0.pem) }),
+                "threshold": .integer(Int64(rule.threshold)),
+            ]
+            if let notAfter = rule.notAfter { members["not_after"] = .string(Timestamp.text(notAfter)) }
+            return JSONValue.object(members)
+        }
+        let revoked: JSONValue = .object([
+            "keys": .array(revokedKeys.sorted().map { .string($0.description) }),
+            "digests": .array(revokedDigests.sorted().map { .string($0.description) }),
+        ])
+        return CanonicalJSON.encode(.object(["version": .integer(1), "rules": .array(list), "revoked": revoked])) + [0x0A]
+    }
+
+    /// Whether `text` may stand in `names`.
+    public static func isPattern(_ text: String) -> Bool {
+        if CargoName(text) != nil { return true }
+        guard text.hasSuffix("*") else { return false }
+        let prefix = text.dropLast()
+        return prefix.utf8.count <= 128 && prefix.split(separator: "/", omittingEmptySubsequences: false).count <= 2
+            && prefix.utf8.allSatisfy { (48...57).contains($0) || (97...122).contains($0) || [45, 46, 47, 95].contains($0) }
+    }
+}
+
+extension TrustPolicy.Rule {
+    fileprivate init(_ value: JSONValue, at place: String) throws {
+        let members = try Members(value, at: place, allowed: ["names", "keys", "threshold", "not_after"])
+        let names = try members.strings("names")
+        guard !names.isEmpty, names.allSatisfy(TrustPolicy.isPattern) else {
+            throw TrustFailure("\(place).names must list names such as 'acme/tiny-chat' or prefixes such as 'acme/*'")
+        }
+        let texts = try members.strings("keys")
+        var keys: [PublicKey] = []
+        for (index, text) in texts.enumerated() {
+            do {
+                keys.append(try text.hasPrefix("-----") ? PublicKey(pem: text) : PublicKey(der: Base64.decode(text) ?? []))
+            } catch {
+                throw TrustFailure("\(place).keys[\(index)]: \(error)")
+            }
+        }
+        guard !keys.isEmpty else { throw TrustFailure("\(place).keys is empty") }
+        let distinct = Set(keys).count
+        guard case .integer(let threshold) = members["threshold"] ?? .integer(1), threshold >= 1, threshold <= distinct else {
+            throw TrustFailure("\(place).threshold must be 1 to \(distinct), the number of distinct keys")
+        }
+        var notAfter: Int64?
+        if let value = members["not_after"] {
+            guard case .string(let text) = value, let time = Timestamp.seconds(text) else {
+                throw TrustFailure("\(place).not_after must be a time such as 2030-12-31T00:00:00Z")
+            }
+            notAfter = time
+        }
+        self.init(names: names, keys: keys, threshold: Int(threshold), notAfter: notAfter)
+    }
+}
+
+/// The members of an object with a closed set of keys.
+struct Members {
+    private let members: [String: JSONValue]
+    private let place: String
+
+    init(_ value: JSONValue, at place: String, allowed: Set<String>) throws {
+        guard case .object(let members) = value else { throw TrustFailure("\(place) must be an object") }
+        for key in members.keys.sorted() where !allowed.contains(key) {
+            throw TrustFailure("\(place): '\(key)' is unknown; known are \(allowed.sorted().joined(separator: ", "))")
+        }
+        self.members = members
+        self.place = place
+    }
+
+    subscript(key: String) -> JSONValue? { members[key] }
+
+    func array(_ key: String) throws -> [JSONValue] {
+        switch members[key] {
+        case nil: return []
+        case .array(let elements): return elements
+        default: throw TrustFailure("\(place): '\(key)' must be a list")
+        }
+    }
+
+    func strings(_ key: String) throws -> [String] {
+        try array(key).map { element in
+            guard case .string(let text) = element else { throw TrustFailure("\(place): '\(key)' must list texts") }
+            return text
+        }
+    }
+
+    func digests(_ key: String) throws -> [Digest] {
+        try strings(key).map { text in
+            guard let digest = Digest(text) else {
+                throw TrustFailure("\(place): '\(text.prefix(80))' in '\(key)' is not sha256: and 64 hexadecimal digits")
+            }
+            return digest
+        }
+    }
+}
