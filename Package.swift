@@ -18,6 +18,7 @@ let system = Target.Dependency.product(name: "SystemPackage", package: "swift-sy
 let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
 let arguments = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
 let hummingbird = Target.Dependency.product(name: "Hummingbird", package: "hummingbird")
+let signals = Target.Dependency.product(name: "UnixSignals", package: "swift-service-lifecycle")
 let lifecycle = Target.Dependency.product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
 
 /// A room of the house: one folder of `Sources/`, one job. Imports point downwards only.
@@ -119,7 +120,7 @@ let package = Package(
             "cargo-run",
             [
                 "CargoAgent", "CargoArtifact", "CargoClient", "CargoFiles", "CargoRunner", "CargoSandbox", "CargoSigning",
-                "CargoStore", arguments, lifecycle, logging, system,
+                "CargoStore", "CargoWire", arguments, lifecycle, logging, signals, system,
             ]),
         program(
             "longshore",

@@ -14,9 +14,14 @@ public struct ClientSettings: Hashable, Sendable {
         self.apiKey = apiKey
     }
 
-    private struct File: Codable {
+    private struct Stored: Codable {
         var url: String?
-        var api_key: String?
+        var apiKey: String?
+
+        enum CodingKeys: String, CodingKey {
+            case url
+            case apiKey = "api_key"
+        }
     }
 
     /// `$LONGSHORE_CONFIG`, else `~/.config/longshore`.
@@ -24,6 +29,11 @@ public struct ClientSettings: Hashable, Sendable {
         if let set = environment["LONGSHORE_CONFIG"], !set.isEmpty { return FilePath(set) }
         if let home = environment["HOME"], !home.isEmpty { return FilePath(home).appending(".config/longshore") }
         return FilePath("/etc/longshore")
+    }
+
+    /// The trust file of every command that is not told another.
+    public static func trustFile(environment: [String: String] = ProcessInfo.processInfo.environment) -> FilePath {
+        folder(environment: environment).appending("trust.json")
     }
 
     /// The strongest word wins for each field; an empty variable counts as absent.
@@ -41,13 +51,13 @@ public struct ClientSettings: Hashable, Sendable {
         let path = folder(environment: environment).appending("config.json")
         var file = ClientSettings()
         if let data = try readSmall(path) {
-            guard let decoded = try? JSONDecoder().decode(File.self, from: data) else {
+            guard let decoded = try? JSONDecoder().decode(Stored.self, from: data) else {
                 throw ClientError(
                     status: 0, code: "bad_config",
                     message: "\(path) is not JSON of the form {\"url\": …, \"api_key\": …}; write it again with 'longshore login'"
                 )
             }
-            file = ClientSettings(url: decoded.url, apiKey: decoded.api_key)
+            file = ClientSettings(url: decoded.url, apiKey: decoded.apiKey)
         }
         return merged(flags: flags, environment: environment, file: file)
     }
@@ -67,7 +77,7 @@ public struct ClientSettings: Hashable, Sendable {
             try file.closeAfter {
                 let encoder = JSONEncoder()
                 encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
-                _ = try file.writeAll(try encoder.encode(File(url: url, api_key: apiKey)) + [10])
+                _ = try file.writeAll(try encoder.encode(Stored(url: url, apiKey: apiKey)) + [10])
             }
             guard rename(temporary.string, path.string) == 0 else { throw Errno(rawValue: errno) }
         } catch {

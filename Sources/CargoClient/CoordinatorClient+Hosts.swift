@@ -1,4 +1,5 @@
 import AsyncHTTPClient
+public import CargoFiles
 public import CargoWire
 import FoundationEssentials
 import NIOCore
@@ -31,11 +32,11 @@ extension CoordinatorClient {
     }
 
     /// `PUT /jobs/{id}/outputs/{path}`: staged until the completion names it.
-    public func putOutput(_ job: String, path: String, file: OpenFile, size: Int64, lease: Lease) async throws {
+    public func putOutput(_ job: String, path: String, file: File, size: Int64, lease: Lease) async throws {
         var call = Transport.Call(
             method: .PUT, path: "/jobs/\(PercentEncoding.segment(job))/outputs/\(PercentEncoding.path(path))")
         call.headers = [("Content-Type", "application/octet-stream"), try leaseHeader(lease)]
-        call.body = .stream(try FileBody(file: file, offset: 0, size: size), length: .known(size))
+        call.body = .stream(FileBody(file: file, offset: 0, size: size), length: .known(size))
         call.timeout = .hours(24)
         try await transport.send(call)
     }

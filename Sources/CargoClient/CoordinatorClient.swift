@@ -23,6 +23,11 @@ public struct CoordinatorClient: Sendable {
     /// The same connections under another credential.
     public func with(token: String?) -> CoordinatorClient { CoordinatorClient(transport: transport.with(token: token)) }
 
+    /// Whether both speak to the same place with the same credential.
+    public func isSame(as other: CoordinatorClient) -> Bool {
+        transport.base == other.transport.base && transport.token == other.transport.token
+    }
+
     /// Closes the connections; needed wherever the process goes on afterwards.
     public func shutdown() async { try? await transport.http.shutdown() }
 

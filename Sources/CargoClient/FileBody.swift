@@ -1,3 +1,4 @@
+import CargoFiles
 import NIOCore
 import SystemPackage
 
@@ -9,24 +10,24 @@ struct FileBody: AsyncSequence, Sendable {
 
     static let piece = 256 << 10
 
-    let file: OpenFile
+    let file: File
     let offset: Int64
     let size: Int64
 
     /// The whole file.
     init(path: FilePath) throws {
-        let file = try OpenFile(path)
-        try self.init(file: file, offset: 0, size: file.size())
+        let file = try File.open(path)
+        self.init(file: file, offset: 0, size: try file.status().size)
     }
 
-    init(file: OpenFile, offset: Int64, size: Int64) throws {
+    init(file: File, offset: Int64, size: Int64) {
         self.file = file
         self.offset = offset
         self.size = size
     }
 
     struct AsyncIterator: AsyncIteratorProtocol {
-        let file: OpenFile
+        let file: File
         var offset: Int64
         var left: Int64
 
@@ -36,10 +37,9 @@ struct FileBody: AsyncSequence, Sendable {
             var buffer = ByteBufferAllocator().buffer(capacity: wanted)
             let at = offset
             let got = try buffer.writeWithUnsafeMutableBytes(minimumWritableBytes: wanted) { space in
-                try file.descriptor.read(
-                    fromAbsoluteOffset: at, into: UnsafeMutableRawBufferPointer(rebasing: space[..<wanted]))
+                try file.read(into: UnsafeMutableRawBufferPointer(rebasing: space[..<wanted]), at: at)
             }
-            guard got > 0 else {
+            guard got == wanted else {
                 throw CallbackError(
                     cause: ClientError(
                         status: 0, code: "file_changed", message: "\(file.path) became shorter while it was sent; send it again"))

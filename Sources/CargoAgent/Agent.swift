@@ -1,0 +1,128 @@
+import CargoArtifact
+import CargoClient
+import CargoFiles
+import CargoRunner
+import CargoStore
+import CargoWire
+import FoundationEssentials
+import Glibc
+public import Logging
+public import ServiceLifecycle
+import Synchronization
+import SystemPackage
+
+/// The host's side of a coordinator: claims jobs, runs up to `slots` of them at once, reports each.
+///
+/// A graceful shutdown takes no new job and waits for the running ones until `drain` is over; then they are handed back.
+public struct Agent: Service {
+    /// Seconds that one claim waits at the coordinator.
+    static let longPoll = 30.0
+
+    private let configuration: AgentConfiguration
+    private let logger: Logger
+
+    public init(_ configuration: AgentConfiguration, logger: Logger) {
+        self.configuration = configuration
+        self.logger = logger
+    }
+
+    public func run() async throws {
+        let folder = configuration.home.appending("agent")
+        let journal = try Journal(root: folder.appending("jobs"))
+        // Two agents of one home would share an identity and a journal. Held until the process ends.
+        let lock = try Folder.open(folder, create: 0o700)
+        guard try lock.tryLock(.exclusive) else {
+            throw ClientError(
+                status: 0, code: "agent_runs",
+                message: "another agent uses \(configuration.home); give each its own LONGSHORE_HOME")
+        }
+        defer { withExtendedLifetime(lock) {} }
+        let store = try CargoStore(root: configuration.home)
+        let identity = try HostIdentity(at: configuration.home.appending("host.key"))
+        let session = HostSession(
+            account: configuration.coordinator, identity: identity, name: configuration.name, slots: configuration.slots,
+            capabilities: HostCapabilities.ofThisMachine(), logger: logger)
+        let draining = Gate()
+        let drainDeadline = Gate()
+        let delivery = Delivery(session: session)
+        let attempt = Attempt(
+            session: session, runner: JobRunner(store: store),
+            provisioning: Provisioning(
+                store: store, session: session, trust: configuration.trust, allowMissing: configuration.allowMissing),
+            journal: journal, delivery: delivery, drainDeadline: drainDeadline, logger: logger)
+        let claims = ClaimLoop(
+            session: session, slots: configuration.slots, draining: draining, delivery: delivery, logger: logger)
+        let left = journal.left(for: configuration.coordinator.url)
+
+        try await withGracefulShutdownHandler {
+            try await registerPatiently(session, draining)
+            await withTaskGroup(of: Void.self) { group in
+                group.addTask {
+                    await draining.wait()
+                    guard draining.isOpen else { return }
+                    logger.info("draining")
+                    guard (try? await Task.sleep(for: configuration.drain)) != nil else { return }
+                    drainDeadline.open()
+                }
+                await claims.run(beside: { await recover(left, session, delivery) }) { claim, at in
+                    await attempt.run(claim, claimedAt: at, coordinator: configuration.coordinator.url)
+                }
+                group.cancelAll()
+            }
+            logger.info("stopped")
+        } onGracefulShutdown: {
+            draining.open()
+        }
+        await configuration.coordinator.shutdown()
+    }
+
+    /// A coordinator that is not there yet is waited for; one that refuses this agent ends it with the reason.
+    private func registerPatiently(_ session: HostSession, _ draining: Gate) async throws {
+        var backoff = Backoff(first: .milliseconds(200), most: .seconds(5))
+        while !draining.isOpen {
+            do {
+                _ = try await session.client()
+                return
+            } catch let error as ClientError where error.isTransient {
+                logger.warning("the coordinator does not answer yet", metadata: ["error": "\(error)"])
+                try await Task.sleep(for: backoff.next())
+            }
+        }
+    }
+
+    /// Outcomes of an earlier life are reported again; attempts that died with it are handed back at once.
+    private func recover(_ entries: [Journal.Entry], _ session: HostSession, _ delivery: Delivery) async {
+        for entry in entries {
+            var logger = logger
+            logger[metadataKey: "job"] = "\(entry.claimed.job)"
+            let outcome =
+                entry.outcome()
+                ?? Journal.Outcome(
+                    failure: Failure(
+                        lease: entry.claimed.lease, error: JobError(.hostLost, "the agent was restarted while the job ran"),
+                        retryable: true), logStart: 0, log: [])
+            let channel = AttemptChannel(
+                job: entry.claimed.job, lease: entry.claimed.lease, grantedAt: .now, session: session,
+                logStart: outcome.logStart, logger: logger)
+            logger.info("left by an earlier run of this agent: reporting it")
+            await withTaskGroup(of: Void.self) { group in
+                await channel.beginReporting()
+                if !outcome.log.isEmpty { group.addTask { await channel.beat() } }
+                for chunk in outcome.log { await channel.append(chunk) }
+                await delivery.deliver(outcome, of: entry, over: channel, logger)
+                group.cancelAll()
+            }
+        }
+    }
+}
+
+extension HostCapabilities {
+    /// What this machine offers.
+    static func ofThisMachine() -> HostCapabilities {
+        var capabilities = HostCapabilities(kinds: ["process"])
+        capabilities.docker = false
+        capabilities.cpu = Double(sysconf(Int32(_SC_NPROCESSORS_ONLN)))
+        capabilities.memory = ByteCount(Int64(sysconf(Int32(_SC_PHYS_PAGES))) * Int64(sysconf(Int32(_SC_PAGESIZE))))
+        return capabilities
+    }
+}

@@ -1,0 +1,32 @@
+public import CargoClient
+public import SystemPackage
+
+/// What an agent is told at its start.
+public struct AgentConfiguration: Sendable {
+    /// The coordinator under the account's key, which is used for registration alone.
+    public var coordinator: CoordinatorClient
+    public var name: String
+    /// Jobs at once, at least 1.
+    public var slots: Int
+    /// `$LONGSHORE_HOME`.
+    public var home: FilePath
+    /// Read again for each job, so that a revocation holds at once.
+    public var trust: FilePath
+    /// The operator's explicit word for mechanisms that this host lacks.
+    public var allowMissing: Set<String>
+    /// How long running jobs may take to end once the agent was told to.
+    public var drain: Duration
+
+    public init(
+        coordinator: CoordinatorClient, name: String, slots: Int, home: FilePath, trust: FilePath,
+        allowMissing: Set<String> = [], drain: Duration = .seconds(60)
+    ) {
+        self.coordinator = coordinator
+        self.name = name
+        self.slots = slots
+        self.home = home
+        self.trust = trust
+        self.allowMissing = allowMissing
+        self.drain = drain
+    }
+}

@@ -1,0 +1,164 @@
+import CargoClient
+import CargoWire
+import Logging
+
+/// Why an attempt must stop before its own end.
+enum StopReason: Sendable {
+    /// The lease is over by this host's clock, or the coordinator says so: another host may begin; report nothing.
+    case leaseLost
+    /// Its owner cancelled the job.
+    case cancelled
+    /// This host is going away: hand the job back.
+    case draining
+}
+
+/// One attempt's line to the coordinator: log bytes out, lease renewals and cancel in, one heartbeat under way at a time.
+actor AttemptChannel {
+    /// The first heartbeats go at once, so that a short job's first line arrives at once; later ones gather this long.
+    private static let gathering: Duration = .milliseconds(20)
+    private static let promptHeartbeats = 8
+
+    nonisolated let job: String
+    nonisolated let lease: Lease
+    private let session: HostSession
+    private let logger: Logger
+    private var term: LeaseTerm
+    private var outbox: LogOutbox
+    private var state: JobStatus?
+    private var stateIsNew = false
+    private var sentHeartbeats = 0
+    private(set) var reason: StopReason?
+    /// The run is over: the clock no longer stops anything, only the coordinator's word does.
+    private var reporting = false
+    private let stopGate = Gate()
+    private let bell = Bell()
+    private let room = Bell()
+    private let progress = Bell()
+
+    init(job: String, lease: Lease, grantedAt: ContinuousClock.Instant, session: HostSession, logStart: Int64, logger: Logger) {
+        self.job = job
+        self.lease = lease
+        self.session = session
+        self.logger = logger
+        term = LeaseTerm(grantedAt: grantedAt, seconds: lease.seconds)
+        outbox = LogOutbox(start: logStart)
+    }
+
+    var grace: Double { term.grace }
+
+    // MARK: The job's side
+
+    /// Takes log bytes; waits while too much is held, which holds up the job.
+    func append(_ stream: LogChunk.Stream, _ bytes: [UInt8]) async {
+        let wasEmpty = !outbox.hasUnsent
+        outbox.append(stream, bytes)
+        if wasEmpty { bell.ring() }
+        while outbox.isFull, reason != .leaseLost, !Task.isCancelled { await room.wait() }
+    }
+
+    func append(_ chunk: LogChunk) async { await append(chunk.stream, chunk.bytes) }
+
+    func report(_ state: JobStatus) {
+        self.state = state
+        stateIsNew = true
+        bell.ring()
+    }
+
+    /// Tells the attempt to stop; the first reason stands, except that a lost lease overrides all.
+    func stop(_ why: StopReason) {
+        if reason == nil || why == .leaseLost { reason = why }
+        stopGate.open()
+        bell.ring()
+        room.ring()
+        progress.ring()
+    }
+
+    /// Returns when the attempt must stop, or the task is cancelled.
+    nonisolated func stopRequested() async { await stopGate.wait() }
+
+    /// From here on the outcome is kept on disk and only has to reach the coordinator, however long that takes.
+    func beginReporting() { reporting = true }
+
+    var logStart: Int64 { outbox.durable }
+    var logTail: [LogChunk] { outbox.tail }
+
+    /// Returns true once every log byte is on the coordinator's disk, false when the lease was lost.
+    func flush() async -> Bool {
+        while !outbox.isDurable {
+            if reason == .leaseLost || Task.isCancelled { return false }
+            bell.ring()
+            await progress.wait()
+        }
+        return reason != .leaseLost
+    }
+
+    // MARK: The coordinator's side
+
+    /// Sends heartbeats until its task is cancelled or the lease is lost.
+    func beat() async {
+        var backoff = Backoff(first: .milliseconds(50), most: .seconds(2))
+        var notBefore = ContinuousClock.now
+        while !Task.isCancelled, reason != .leaseLost {
+            let now = ContinuousClock.now
+            if !reporting, now >= term.stopAt {
+                logger.warning("the lease ends without a renewal: stopping")
+                stop(.leaseLost)
+                return
+            }
+            let due = outbox.hasUnsent || stateIsNew ? notBefore : max(notBefore, term.heartbeatAt)
+            if now < due {
+                await bell.wait(until: reporting ? due : min(due, term.stopAt))
+                continue
+            }
+            if await send() {
+                backoff.reset()
+                let pause = sentHeartbeats < AttemptChannel.promptHeartbeats ? Duration.zero : AttemptChannel.gathering
+                notBefore = ContinuousClock.now + pause
+            } else {
+                notBefore = ContinuousClock.now + backoff.next()
+            }
+        }
+    }
+
+    /// One heartbeat; false when it had no useful answer.
+    private func send() async -> Bool {
+        let start = outbox.sent
+        let logs = outbox.nextBatch()
+        let heartbeat = Heartbeat(lease: lease, state: stateIsNew ? state : nil, logs: logs.isEmpty ? nil : logs)
+        let wasNew = stateIsNew
+        stateIsNew = false
+        let sentAt = ContinuousClock.now
+        let timeout = term.heartbeatTimeout
+        do {
+            let reply = try await session.call { [job] in try await $0.heartbeat(job, heartbeat, timeout: timeout) }
+            sentHeartbeats += 1
+            term.renewed(at: sentAt, seconds: reply.seconds)
+            let before = outbox.durable
+            outbox.answered(batchFrom: start, durable: reply.durableOffset)
+            if !outbox.isFull { room.ring() }
+            progress.ring()
+            if reply.cancel, reason == nil {
+                logger.info("cancelled by its owner: stopping")
+                stop(.cancelled)
+            }
+            // Nothing moved although something was sent: wait as after a failure, so that no loop turns hot.
+            return logs.isEmpty || outbox.durable > before
+        } catch let error as ClientError where AttemptChannel.meansLost(error) {
+            logger.warning("the lease is lost: stopping", metadata: ["answer": "\(error.code)"])
+            stop(.leaseLost)
+            return false
+        } catch {
+            outbox.unanswered()
+            if wasNew { stateIsNew = true }
+            if !(error is CancellationError) {
+                logger.notice("a heartbeat had no answer: trying again", metadata: ["error": "\(error)"])
+            }
+            return false
+        }
+    }
+
+    /// The coordinator's word that this attempt is not this host's any more.
+    static func meansLost(_ error: ClientError) -> Bool {
+        error.code == "lease_lost" || error.status == 404 || error.status == 410
+    }
+}

@@ -1,0 +1,44 @@
+import CargoArtifact
+import CargoSigning
+import CargoWire
+import FoundationEssentials
+import SystemPackage
+
+/// The host's Ed25519 key, made at its first start (RULES.md 2): who signs this host's registrations and outcomes.
+struct HostIdentity: Sendable {
+    private let key: SigningKey
+
+    /// Loads `path`, or makes it (0600) where it is missing.
+    init(at path: FilePath) throws {
+        key = try KeyFile.loadOrMake(path)
+        guard key.publicKey.ed25519 != nil else {
+            throw KeyFailure("\(path) is no Ed25519 key; move it away and a new one is made")
+        }
+    }
+
+    /// 32 raw bytes in base64.
+    var publicKey: String { Data(key.publicKey.ed25519 ?? []).base64EncodedString() }
+
+    /// A DSSE envelope over the canonical JSON of `value`.
+    func sign(_ value: some Encodable, type: String) throws -> JSONValue {
+        let envelope = try DSSE.sign(payload: try CanonicalJSON.encode(value), type: type, key: key)
+        return try JSONDecoder().decode(JSONValue.self, from: Data(try envelope.json()))
+    }
+
+    /// The request that makes this host known, with the proof that the sender holds the key.
+    func registration(name: String, slots: Int, capabilities: HostCapabilities, at time: Date) throws -> HostRegistration {
+        struct Claim: Encodable {
+            var name: String
+            var publicKey: String
+            var at: String
+
+            enum CodingKeys: String, CodingKey {
+                case name, at
+                case publicKey = "public_key"
+            }
+        }
+        let claim = Claim(name: name, publicKey: publicKey, at: time.formatted(.iso8601))
+        let proof = try sign(claim, type: "application/vnd.longshore.host-registration.v1+json")
+        return HostRegistration(name: name, publicKey: publicKey, proof: proof, slots: slots, capabilities: capabilities)
+    }
+}

@@ -1,0 +1,90 @@
+import CargoArtifact
+import CargoClient
+import CargoRunner
+import CargoSigning
+import CargoStore
+import CargoWire
+import FoundationEssentials
+import SystemPackage
+
+/// From a claim to something that can run: the cargo verified and stored, the inputs on disk.
+struct Provisioning: Sendable {
+    /// Why an attempt ended without a run, in the coordinator's words.
+    struct Failed: Error, Sendable {
+        var error: JobError
+        var retryable: Bool
+
+        init(_ code: JobErrorCode, _ message: String, retryable: Bool) {
+            error = JobError(code, message)
+            self.retryable = retryable
+        }
+    }
+
+    let store: CargoStore
+    let session: HostSession
+    let trust: FilePath
+    let allowMissing: Set<String>
+
+    /// The request that the runner takes.
+    func prepare(_ claim: Claim, _ entry: Journal.Entry, grace: Double) async throws -> RunRequest {
+        let job = claim.job
+        let cargo = try await fetch(job)
+        var request = RunRequest(cargo: cargo, jobID: job.id, output: entry.output)
+        request.arguments = job.args ?? []
+        request.parameters = job.params ?? [:]
+        request.environment = job.env ?? [:]
+        request.inputs = try await inputs(claim, entry)
+        request.limits = job.resources ?? Resources()
+        if let timeout = job.timeout { request.limits.time = min(request.limits.time ?? timeout, timeout) }
+        request.allowMissing = allowMissing
+        request.grace = grace
+        return request
+    }
+
+    private func fetch(_ job: ClaimedJob) async throws -> StoredCargo {
+        guard job.image == nil else {
+            throw Failed(.refused, "this host does not run container images", retryable: false)
+        }
+        guard job.command == nil else {
+            throw Failed(.refused, "a job on a cargo may not set the command, only arguments", retryable: false)
+        }
+        guard let digest = job.digest.flatMap({ Digest($0) }), let reference = job.cargo.flatMap({ CargoReference($0) }) else {
+            throw Failed(.provisioningFailed, "the claim names no cargo by digest", retryable: false)
+        }
+        let policy = VerificationPolicy.trusted(try TrustPolicy(contentsOf: trust))
+        let cargo = try await session.call { client in
+            let registry = RegistryClient(client, name: reference.name)
+            let exact = CargoReference(name: reference.name, selector: .digest(digest))
+            return try await store.ingest(from: RegistryOrigin(registry, reference: exact), digest: digest, policy: policy)
+        }
+        guard cargo.config.name == reference.name.description else {
+            throw Failed(.refused, "\(digest) is \(printable(cargo.config.name)), not \(reference.name)", retryable: false)
+        }
+        return cargo
+    }
+
+    private func inputs(_ claim: Claim, _ entry: Journal.Entry) async throws -> [RunRequest.Input] {
+        var inputs: [RunRequest.Input] = []
+        for (index, file) in claim.job.files.enumerated() {
+            // On this host's disk an input has a number, inside the job its name, which the runner checks.
+            let path = entry.input.appending(String(index))
+            if let content = file.content {
+                guard let bytes = Data(base64Encoded: content), Int64(bytes.count) == file.size,
+                    Digest(of: bytes).hex == file.sha256
+                else {
+                    throw Failed(
+                        .provisioningFailed, "the input '\(printable(file.name))' is not what the claim says", retryable: true)
+                }
+                let target = try FileDescriptor.open(
+                    path, .writeOnly, options: [.create, .exclusiveCreate, .noFollow, .closeOnExec],
+                    permissions: .ownerReadWrite)
+                _ = try target.closeAfter { try target.writeAll(bytes) }
+            } else {
+                let client = try await session.client()
+                try await client.inputFile(claim.job.id, file, lease: claim.lease, to: path)
+            }
+            inputs.append(RunRequest.Input(name: file.name, path: path))
+        }
+        return inputs
+    }
+}

@@ -1,0 +1,32 @@
+public import CargoArtifact
+public import CargoStore
+import FoundationEssentials
+
+/// One cargo of a registry as the store wants to see it.
+public struct RegistryOrigin: CargoOrigin {
+    private let registry: RegistryClient
+    private let reference: String
+
+    /// The most signatures of one cargo that are looked at.
+    static let maximumSignatures = 64
+
+    public init(_ registry: RegistryClient, reference: CargoReference) {
+        self.registry = registry
+        self.reference = reference.tagOrDigest
+    }
+
+    public func manifest() async throws -> [UInt8] { try await registry.manifest(reference) }
+
+    public func signatureManifests(of root: Digest) async throws -> [[UInt8]] {
+        var manifests: [[UInt8]] = []
+        let descriptors = try await registry.referrers(of: root, artifactType: MediaType.sigstoreBundle)
+        for descriptor in descriptors.prefix(RegistryOrigin.maximumSignatures) {
+            manifests.append(try await registry.manifest(descriptor.digest.description))
+        }
+        return manifests
+    }
+
+    public func blob(_ descriptor: Descriptor, into sink: (UnsafeRawBufferPointer) throws -> Void) async throws {
+        try await registry.blob(descriptor, into: sink)
+    }
+}

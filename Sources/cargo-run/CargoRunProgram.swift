@@ -1,0 +1,57 @@
+import ArgumentParser
+import CargoClient
+import Glibc
+
+/// `cargo-run`: what a host needs. Runs one cargo, or works for a coordinator.
+@main
+struct CargoRunProgram: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "cargo-run",
+        abstract: "Verify a cargo, run it confined, and return its exit code and outputs.",
+        discussion: """
+            cargo-run FILE|REF runs one cargo here and now; 'cargo-run agent' runs jobs for a coordinator.
+
+            EXIT STATUS
+              the cargo's own code; 124 it ran out of time; 125 the runtime failed, or wrong usage; 126 refused \
+            (signature, policy or sandbox); 127 its command does not exist inside; 128+n killed by signal n.
+            """,
+        version: "0.1.0",
+        subcommands: [RunCommand.self, AgentCommand.self],
+        defaultSubcommand: RunCommand.self)
+
+    static func main() async {
+        // A reader that goes away shows as EPIPE on the write, not as the death of a supervisor.
+        signal(SIGPIPE, SIG_IGN)
+        Glibc.exit(await run(Array(CommandLine.arguments.dropFirst())))
+    }
+
+    /// The exit code of one invocation: the parser's own 64 never leaves the program.
+    static func run(_ arguments: [String]) async -> Int32 {
+        do {
+            var command = try parseAsRoot(arguments)
+            if var asynchronous = command as? any AsyncParsableCommand {
+                try await asynchronous.run()
+            } else {
+                try command.run()
+            }
+            return 0
+        } catch let code as ExitCode {
+            return code.rawValue
+        } catch {
+            let message = fullMessage(for: error)
+            if exitCode(for: error).isSuccess {
+                print(message)
+                return 0
+            }
+            say(message)
+            return ProgramExit.runtimeFailed
+        }
+    }
+}
+
+/// One line, or a few, on standard error.
+func say(_ text: String) {
+    var line = text.hasSuffix("\n") ? text : text + "\n"
+    line.makeContiguousUTF8()
+    line.utf8.withContiguousStorageIfAvailable { _ = write(STDERR_FILENO, $0.baseAddress, $0.count) }
+}
