@@ -83,6 +83,8 @@ public enum MediaType {
     public static let chunks = "application/vnd.longshore.chunks.v1"
     public static let files = "application/vnd.oci.image.layer.v1.tar+gzip"
     public static let weight = "application/vnd.cncf.model.weight.v1.raw"
+    /// One file as it is, other than weights: its path stands in the layer's title.
+    public static let rawFile = "application/octet-stream"
     public static let wasm = "application/wasm"
     public static let sigstoreBundle = "application/vnd.dev.sigstore.bundle.v0.3+json"
     public static let inTotoStatement = "application/vnd.in-toto+json"

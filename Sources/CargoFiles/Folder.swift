@@ -134,6 +134,11 @@ public final class Folder: Sendable {
         guard symlinkat(target, descriptor.rawValue, name) == 0 else { throw failure("link", name) }
     }
 
+    /// A second name for a file; a symbolic link is linked itself, never what it points to.
+    public func makeHardLink(_ name: String, to target: String, in folder: Folder) throws {
+        guard linkat(folder.descriptor.rawValue, target, descriptor.rawValue, name, 0) == 0 else { throw failure("link", name) }
+    }
+
     public func symbolicLinkTarget(_ name: String) throws -> String {
         try withUnsafeTemporaryAllocation(of: UInt8.self, capacity: 4096) { buffer in
             let count = buffer.withMemoryRebound(to: CChar.self) { text in

@@ -1,58 +1,120 @@
-public import CargoArtifact
-public import CargoSigning
+internal import CargoArchive
+internal import CargoArtifact
+internal import CargoFiles
+internal import CargoSigning
+internal import Glibc
 public import SystemPackage
 
-/// What a cargo must show before it is stored for running.
-public enum VerificationPolicy: Sendable {
-    /// Digests only: one's own machine, `--unsigned`.
-    case integrityOnly
-    /// Digests, and signatures that this trust policy accepts for the cargo's name and version.
-    case trusted(TrustPolicy)
-}
-
-/// Where the parts of a cargo come from when it is not an archive on disk: a registry.
-public protocol CargoOrigin: Sendable {
-    /// The root manifest's bytes.
-    func manifest() async throws -> [UInt8]
-    /// The signature manifests whose `subject` is the root manifest, as bytes.
-    func signatureManifests(of root: Digest) async throws -> [[UInt8]]
-    /// The bytes of one blob in order; `sink` is called with bounded pieces and may throw to stop.
-    func blob(_ descriptor: Descriptor, into sink: (UnsafeRawBufferPointer) throws -> Void) async throws
-}
-
-/// A verified cargo on disk, ready to run.
-public struct StoredCargo: Sendable {
-    /// A part of `/cargo`: an unpacked tree at its root, or one file at `path` inside it.
-    public enum Part: Hashable, Sendable {
-        case tree(FilePath)
-        case file(path: String, blob: FilePath)
-    }
-
-    /// Digest of the root manifest.
-    public let digest: Digest
-    public let manifest: ImageManifest
-    public let config: CargoConfig
-    /// In the order in which they are laid over each other.
-    public let parts: [Part]
-}
-
 /// Blobs, unpacked trees and cargos on this machine's disk (DESIGN.md section 5), safe with many processes.
+///
+/// Content is verified once and then trusted by (device, inode, size, mtime, ctime), so a warm start costs the same for
+/// a large cargo as for a small one.
 public final class CargoStore: Sendable {
     public let root: FilePath
+    public let blobs: BlobStore
+    let trees: Folder
+    let locks: Folder
+    let cargos: Folder
+    let index: StoreIndex
 
     /// Opens the store, making its folders (0700) where they are missing.
     public init(root: FilePath) throws {
         self.root = root
+        blobs = try BlobStore(root: root)
+        let folder = try Folder.open(root)
+        for name in ["trees", "locks", "cargos", "index"] { try folder.makeFolder(name) }
+        trees = try folder.folder("trees")
+        locks = try folder.folder("locks")
+        cargos = try folder.folder("cargos")
+        index = StoreIndex(folder: try folder.folder("index"))
     }
 
     /// `$LONGSHORE_HOME`, else `/var/lib/longshore` for root, else `~/.local/share/longshore`.
-    public static func defaultRoot() -> FilePath { fatalError("door") }
+    public static func defaultRoot() -> FilePath {
+        if let home = getenv("LONGSHORE_HOME"), home.pointee != 0 { return FilePath(platformString: home) }
+        if geteuid() == 0 { return "/var/lib/longshore" }
+        let home = getenv("HOME").map { FilePath(platformString: $0) } ?? "/"
+        return home.appending(".local/share/longshore")
+    }
 
-    /// Verifies an archive and stores its parts; the warm path returns what is already there.
-    public func ingest(archive: FilePath, policy: VerificationPolicy) throws -> StoredCargo { fatalError("door") }
+    /// Holds a lock of this store until the file is let go of; waits on the calling thread.
+    func lock(_ name: String) throws -> File {
+        let file = try locks.open(name, .readWrite, options: .create)
+        try file.lock(.exclusive)
+        return file
+    }
 
-    /// The same from a registry. Nothing of a layer is fetched before the signatures hold.
-    public func ingest(from origin: some CargoOrigin, digest: Digest, policy: VerificationPolicy) async throws -> StoredCargo {
-        fatalError("door")
+    /// Whether a blob is here with its whole content verified, hashing it again only when its file changed.
+    func isVerified(_ descriptor: Descriptor) throws -> Bool {
+        guard let status = try blobs.blobs.status(descriptor.digest.hex) else { return false }
+        guard status.kind == .regular, status.size == descriptor.size else {
+            try forget(descriptor.digest)
+            return false
+        }
+        let note = StoreIndex.blob(descriptor.digest)
+        if index.note(note) == status.fingerprint { return true }
+        let file = try blobs.open(descriptor.digest)
+        let before = try file.status()
+        var hash = ContentHash()
+        try file.read(from: 0, count: before.size) { hash.update($0) }
+        let after = try file.status()
+        guard hash.digest() == descriptor.digest, before.fingerprint == after.fingerprint else {
+            try forget(descriptor.digest)
+            return false
+        }
+        index.write(note, after.fingerprint)
+        return true
+    }
+
+    /// Notes that this blob was just written and verified.
+    func noteVerified(_ digest: Digest) throws {
+        if let status = try blobs.blobs.status(digest.hex) { index.write(StoreIndex.blob(digest), status.fingerprint) }
+    }
+
+    private func forget(_ digest: Digest) throws {
+        try blobs.remove(digest)
+        index.remove(StoreIndex.blob(digest))
+    }
+
+    /// Unpacks a layer's tree if it is not here.
+    func unpack(_ layer: Descriptor) throws {
+        let name = layer.digest.hex
+        if try trees.status(name)?.kind == .folder { return }
+        var generator = SystemRandomNumberGenerator()
+        let temporary = "tree-" + String(generator.next(), radix: 36)
+        try blobs.temporary.makeFolder(temporary, permissions: 0o755)
+        let folder = try blobs.temporary.folder(temporary)
+        guard try folder.tryLock(.exclusive) else { throw FileFailure("lock", folder.path.string, .resourceBusy) }
+        do {
+            try TreeUnpacker.unpack(try blobs.open(layer.digest), into: folder, limits: try UnpackLimits(layer))
+            try folder.syncFileSystem()
+            if try !blobs.temporary.renameNew(temporary, to: name, in: trees) { try blobs.temporary.removeTree(temporary) }
+            try trees.sync()
+        } catch {
+            try? blobs.temporary.removeTree(temporary)
+            throw error
+        }
+    }
+
+    /// The parts of a cargo whose layers are all here.
+    func stored(root: Digest, manifest: ImageManifest, config: CargoConfig) throws -> StoredCargo {
+        let parts = try manifest.layers.compactMap { layer -> StoredCargo.Part? in
+            switch try LayerRole(layer) {
+            case .none: nil
+            case .tree: .tree(self.root.appending("trees").appending(layer.digest.hex))
+            case .file(let path): .file(path: path, blob: blobs.path(of: layer.digest))
+            }
+        }
+        return StoredCargo(digest: root, manifest: manifest, config: config, parts: parts)
+    }
+
+    /// The highest release counter that was seen of a cargo's name.
+    public func releaseCounter(of name: String) -> Int64? { index.counter(of: name) }
+
+    func note(_ release: VerifiedRelease?) throws {
+        guard let claims = release?.claims, claims.counter > index.counter(of: claims.name) ?? -1 else { return }
+        let lock = try lock("counters")
+        try index.raise(counter: claims.counter, of: claims.name)
+        try lock.unlock()
     }
 }

@@ -1,0 +1,40 @@
+public import CargoArtifact
+public import CargoSigning
+
+/// What a cargo must show before it is stored for running.
+public enum VerificationPolicy: Sendable {
+    /// Digests only: one's own machine, `--unsigned`.
+    case integrityOnly
+    /// Digests, and signatures that this trust policy accepts for the cargo's name and version.
+    case trusted(TrustPolicy)
+
+    /// Checks signatures over `root`; what they claim, or nil when none were asked for.
+    func verify(root: Digest, bundles: [[UInt8]], leastCounter: (String) -> Int64?) throws -> VerifiedRelease? {
+        switch self {
+        case .integrityOnly: nil
+        case .trusted(let policy): try policy.verify(root: root, bundles: bundles, leastCounter: leastCounter)
+        }
+    }
+}
+
+extension VerifiedRelease {
+    /// Refuses a cargo whose signature names another name or version than its own config.
+    public func check(_ config: CargoConfig) throws {
+        guard claims.name == config.name, claims.version == config.version else {
+            throw Refusal(
+                "signature-name",
+                "the signature is for \(claims.name) \(claims.version), but the cargo calls itself \(config.name) \(config.version)"
+            )
+        }
+    }
+}
+
+/// Where the parts of a cargo come from when it is not an archive on disk: a registry.
+public protocol CargoOrigin: Sendable {
+    /// The root manifest's bytes.
+    func manifest() async throws -> [UInt8]
+    /// The signature manifests whose `subject` is the root manifest, as bytes.
+    func signatureManifests(of root: Digest) async throws -> [[UInt8]]
+    /// The bytes of one blob in order; `sink` is called with bounded pieces and may throw to stop.
+    func blob(_ descriptor: Descriptor, into sink: (UnsafeRawBufferPointer) throws -> Void) async throws
+}
