@@ -125,7 +125,8 @@ let package = Package(
         program(
             "longshore",
             [
-                "CargoArchive", "CargoArtifact", "CargoClient", "CargoFiles", "CargoPacking", "CargoSigning", "CargoStore", "CargoWire",
+                "CargoArchive", "CargoArtifact", "CargoClient", "CargoFiles", "CargoPacking", "CargoSigning", "CargoStore",
+                "CargoWire",
                 arguments, system,
             ]),
         program("longshore-coordinator", ["CargoCoordinator", arguments, logging, lifecycle]),
@@ -134,8 +135,12 @@ let package = Package(
 
         tests("CargoArtifactTests", ["CargoArtifact"]),
         tests("CargoSigningTests", ["CargoSigning", "CargoArtifact", "CargoFiles", crypto, system]),
-        tests("CargoPackingTests", ["CargoPacking", "CargoArchive", "CargoFiles", "CargoArtifact", "CargoSigning", "CargoStore", system]),
-        tests("CargoStoreTests", ["CargoStore", "CargoArchive", "CargoFiles", "CargoArtifact", "CargoPacking", "CargoSigning", system]),
+        tests(
+            "CargoPackingTests",
+            ["CargoPacking", "CargoArchive", "CargoFiles", "CargoArtifact", "CargoSigning", "CargoStore", system]),
+        tests(
+            "CargoStoreTests",
+            ["CargoStore", "CargoArchive", "CargoFiles", "CargoArtifact", "CargoPacking", "CargoSigning", system]),
         tests("CargoSandboxTests", ["CargoSandbox", system]),
         tests("CargoRunnerTests", ["CargoRunner", "CargoArtifact", "CargoPacking", "CargoStore", system]),
         tests("CargoQueueTests", ["CargoQueue", "CargoArtifact", "CargoWire"]),
@@ -145,7 +150,11 @@ let package = Package(
                 "CargoCoordinator", "CargoGateway", "CargoQueue", "CargoWire",
                 .product(name: "AsyncHTTPClient", package: "async-http-client"),
             ]),
-        tests("EndToEndTests", ["CargoArtifact", "CargoWire", system]),
+        // What tests of whole programs share.
+        .target(name: "TestStage", path: "Tests/TestStage", swiftSettings: settings),
+        tests("EndToEndTests", ["CargoArtifact", "CargoWire", "TestStage", system]),
+        .testTarget(
+            name: "AttackTests", dependencies: ["TestStage"], exclude: ["attempts"], swiftSettings: settings),
     ],
     swiftLanguageModes: [.v6]
 )

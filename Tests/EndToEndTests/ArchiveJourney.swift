@@ -1,4 +1,5 @@
 import Foundation
+import TestStage
 import Testing
 
 /// A publisher's way: pack, sign, verify, and what happens when somebody touches the archive.

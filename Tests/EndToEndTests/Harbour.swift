@@ -1,4 +1,5 @@
 import Foundation
+import TestStage
 import Testing
 
 /// A coordinator with its agents on loopback, in the folder of one test.
@@ -96,22 +97,4 @@ final class Harbour: Sendable {
         for agent in agents { await agent.destroy() }
         await coordinator.destroy()
     }
-}
-
-/// JSON read loosely, for looking at what the programs print.
-struct JSON: CustomStringConvertible {
-    private let value: Any?
-
-    init(_ data: Data) { value = try? JSONSerialization.jsonObject(with: data, options: .fragmentsAllowed) }
-    private init(value: Any?) { self.value = value }
-
-    subscript(_ key: String) -> JSON? { (value as? [String: Any])?[key].map { JSON(value: $0) } }
-    var string: String? { value as? String }
-    var int: Int? { (value as? NSNumber)?.intValue }
-    var isNull: Bool { value is NSNull }
-    var array: [JSON] { (value as? [Any])?.map { JSON(value: $0) } ?? [] }
-    var description: String { value.map { "\($0)" } ?? "nothing" }
-
-    /// One object a line.
-    static func lines(_ data: Data) -> [JSON] { data.split(separator: 10).map { JSON(Data($0)) } }
 }

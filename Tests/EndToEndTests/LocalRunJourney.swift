@@ -1,4 +1,5 @@
 import Foundation
+import TestStage
 import Testing
 
 /// `cargo-run` alone, without any server.

@@ -1,4 +1,5 @@
 import Foundation
+import TestStage
 import Testing
 
 /// From a submit to its result through coordinator and agent, with crashes in between.
