@@ -1,8 +1,8 @@
 import AsyncHTTPClient
+public import CargoFiles
 public import CargoWire
 import NIOCore
 import NIOHTTP1
-public import SystemPackage
 
 /// A coordinator's API, typed: what the command line, the agent and tests speak through.
 ///
@@ -76,8 +76,8 @@ public struct CoordinatorClient: Sendable {
     }
 
     /// `POST /uploads`: a file too large to travel inside `POST /jobs`.
-    public func upload(_ file: FilePath) async throws -> Upload {
-        let body = try FileBody(path: file)
+    public func upload(_ file: File) async throws -> Upload {
+        let body = FileBody(file: file, offset: 0, size: try file.status().size)
         var call = Transport.Call(method: .POST, path: "/uploads", headers: [("Content-Type", "application/octet-stream")])
         call.timeout = .hours(24)
         call.body = .stream(body, length: .known(body.size))

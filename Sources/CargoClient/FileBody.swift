@@ -1,6 +1,5 @@
 import CargoFiles
 import NIOCore
-import SystemPackage
 
 /// A stretch of a file as a request body: read in 256 KiB pieces as the network takes them.
 ///
@@ -13,12 +12,6 @@ struct FileBody: AsyncSequence, Sendable {
     let file: File
     let offset: Int64
     let size: Int64
-
-    /// The whole file.
-    init(path: FilePath) throws {
-        let file = try File.open(path)
-        self.init(file: file, offset: 0, size: try file.status().size)
-    }
 
     init(file: File, offset: Int64, size: Int64) {
         self.file = file

@@ -1,0 +1,64 @@
+import CargoArtifact
+import CargoClient
+import CargoWire
+import FoundationEssentials
+
+/// Watches one job to its end, printing what it is asked to print.
+struct JobFollower {
+    let client: CoordinatorClient
+    let job: String
+    /// One event a line on standard output instead of the log itself.
+    var json = false
+    /// Prints nothing.
+    var quiet = false
+    /// Attempts before this one are passed over.
+    var fromAttempt = 0
+
+    private struct Line: Encodable {
+        var event: String
+        var id: String
+        var status: StatusEvent?
+        var log: LogChunk?
+        var progress: JSONValue?
+    }
+
+    /// Returns the job as it ended.
+    func follow() async throws -> Job {
+        var printer = LogPrinter()
+        var attempt = fromAttempt
+        let events = client.events(of: job) { error in
+            Streams.note("\(error); trying again")
+        }
+        for try await element in events {
+            if element.cursor.attempt < fromAttempt { continue }
+            if json {
+                try print(element)
+            } else if !quiet {
+                if case .log(let chunk) = element.event {
+                    if attempt != 0, element.cursor.attempt > attempt {
+                        Streams.note("--- attempt \(element.cursor.attempt) ---")
+                    }
+                    attempt = element.cursor.attempt
+                    printer.print(chunk.stream, chunk.bytes)
+                }
+            }
+        }
+        return try await client.job(job)
+    }
+
+    private func print(_ element: EventStream.Element) throws {
+        var line = Line(event: "", id: element.cursor.description)
+        switch element.event {
+        case .status(let status):
+            line.event = "status"
+            line.status = status
+        case .log(let chunk):
+            line.event = "log"
+            line.log = chunk
+        case .progress(let value):
+            line.event = "progress"
+            line.progress = value
+        }
+        try Streams.json(line)
+    }
+}

@@ -1,0 +1,102 @@
+public import ArgumentParser
+import CargoClient
+public import CargoWire
+
+/// Lists jobs, and looks at one of them.
+struct Jobs: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "List jobs; show, cancel or replay one.",
+        subcommands: [List.self, Show.self, CancelJob.self, Replay.self], defaultSubcommand: List.self)
+
+    struct List: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(abstract: "List jobs, newest first (the default).")
+
+        @Option(help: "queued, provisioning, processing, complete, error or cancelled.")
+        var status: JobStatus?
+
+        @Option(help: "How many.")
+        var limit: Int = 50
+
+        @Option(help: ArgumentHelp("Only jobs older than this one.", valueName: "id"))
+        var before: String?
+
+        @Flag(help: "Print JSON.")
+        var json = false
+
+        @OptionGroup var coordinator: CoordinatorOptions
+
+        func validate() throws {
+            guard (1...10_000).contains(limit) else { throw ValidationError("--limit is a number from 1 to 10000.") }
+        }
+
+        func run() async throws {
+            let client = try coordinator.client()
+            var jobs: [Job] = []
+            var next = before
+            repeat {
+                let page = try await client.jobs(limit: min(limit - jobs.count, 200), before: next, status: status)
+                jobs += page.jobs
+                next = page.jobs.isEmpty ? nil : page.next
+            } while next != nil && jobs.count < limit
+            if json {
+                try Streams.json(JobList(jobs: jobs, next: next))
+            } else {
+                Streams.result(JobText.table(JobText.heads, jobs.map(JobText.row)))
+            }
+        }
+    }
+
+    struct Show: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(abstract: "Show one job.")
+        @OptionGroup var one: OneJob
+
+        func run() async throws { try one.print(try await one.coordinator.client().job(one.id)) }
+    }
+
+    struct CancelJob: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(commandName: "cancel", abstract: "Cancel a job.")
+        @OptionGroup var one: OneJob
+
+        func run() async throws { try one.print(try await one.coordinator.client().cancel(one.id)) }
+    }
+
+    struct Replay: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(abstract: "Run a job that ended in error again.")
+        @OptionGroup var one: OneJob
+
+        func run() async throws { try one.print(try await one.coordinator.client().replay(one.id)) }
+    }
+}
+
+/// The options of a command about one job.
+struct OneJob: ParsableArguments {
+    @Argument(help: "The job's id.")
+    var id: String
+
+    @Flag(help: "Print JSON.")
+    var json = false
+
+    @OptionGroup var coordinator: CoordinatorOptions
+
+    func print(_ job: Job) throws {
+        if json { try Streams.json(job) } else { Streams.result(JobText.description(of: job)) }
+    }
+}
+
+extension JobStatus: ExpressibleByArgument {}
+
+/// `longshore cancel ID`.
+struct Cancel: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Cancel a job.", discussion: "A queued job ends at once; a running one is stopped within its grace.")
+    @OptionGroup var one: OneJob
+
+    func run() async throws {
+        let job = try await one.coordinator.client().cancel(one.id)
+        if one.json {
+            try Streams.json(job)
+        } else {
+            Streams.note("\(job.id): \(job.status.rawValue)\(job.status.isFinal ? "" : ", cancel asked")")
+        }
+    }
+}
