@@ -4,7 +4,7 @@ set -eu
 root=$1 output=$2
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-${CC:-clang} -std=c17 -Os -static -nostdlib -ffreestanding -fno-stack-protector -fno-builtin \
+${CC:-clang} -std=c17 -D_GNU_SOURCE -Os -static -nostdlib -ffreestanding -fno-stack-protector -fno-builtin -Wl,--build-id=none,-s \
     -Wall -Wextra -Werror -o "$work/cargo-init" "$root"/Sources/cargo-init/*.c
 {
     echo "// Written by embed.sh from Sources/cargo-init and sandbox-profiles."
