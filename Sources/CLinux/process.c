@@ -4,10 +4,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
-#include <linux/prctl.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -28,7 +28,7 @@ struct arguments3 {
 };
 
 struct child {
-    const struct clinux_start *start;
+    const struct clinux_start_arguments *start;
     // errno of what failed before exec; 0 after it. Shared memory: the supervisor reads it when its thread resumes.
     volatile int failed;
 };
@@ -52,7 +52,7 @@ static long keep_capabilities(void) {
 // Runs on a stack of its own in the supervisor's memory, with the supervisor's thread suspended: raw system calls
 // only, nothing of the C library, whose locks and thread-local data belong to the suspended thread.
 static void become(struct child *child) {
-    const struct clinux_start *start = child->start;
+    const struct clinux_start_arguments *start = child->start;
     long result = 0;
     for (int i = 0; i < start->descriptor_count && result >= 0; i++)
         result = RAW(SYS_dup3, start->descriptors[i], i, 0, 0, 0);
@@ -92,7 +92,11 @@ static long clone_onto(struct arguments3 *arguments, struct child *child) {
 }
 #endif
 
-int clinux_start(const struct clinux_start *start, int *pidfd) {
+int clinux_start(const struct clinux_start_arguments *start, int *pidfd) {
+    if (start->program < start->descriptor_count) {
+        errno = EINVAL;
+        return -1;
+    }
     // 16 KiB: the child calls a handful of leaf functions.
     char stack[16384] __attribute__((aligned(16)));
     struct child child = {start, 0};
@@ -129,8 +133,12 @@ int clinux_start(const struct clinux_start *start, int *pidfd) {
 
 int clinux_sealed_file(const char *name, const void *bytes, size_t count, int executable) {
     unsigned flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
-    int file = memfd_create(name, flags | (executable ? MFD_EXEC : MFD_NOEXEC_SEAL));
-    if (file < 0 && errno == EINVAL) file = memfd_create(name, flags);
+    int low = memfd_create(name, flags | (executable ? MFD_EXEC : MFD_NOEXEC_SEAL));
+    if (low < 0 && errno == EINVAL) low = memfd_create(name, flags);
+    if (low < 0) return -1;
+    // Above the low numbers, which clinux_start gives to what the program inherits.
+    int file = clinux_duplicate_high(low);
+    close(low);
     if (file < 0) return -1;
     const char *at = bytes;
     while (count > 0) {
@@ -149,6 +157,8 @@ failed:;
     errno = error;
     return -1;
 }
+
+int clinux_memory_file(const char *name) { return memfd_create(name, MFD_CLOEXEC); }
 
 int clinux_pidfd_signal(int pidfd, int signal) { return (int)syscall(SYS_pidfd_send_signal, pidfd, signal, NULL, 0); }
 
@@ -172,6 +182,10 @@ int clinux_probe_open_tree(const char *path) {
     close((int)tree);
     return 0;
 }
+
+int clinux_pipe(int *ends) { return pipe2(ends, O_CLOEXEC); }
+
+void clinux_name_thread(const char *name) { prctl(PR_SET_NAME, name, 0, 0, 0); }
 
 int clinux_duplicate_high(int descriptor) { return fcntl(descriptor, F_DUPFD_CLOEXEC, 64); }
 

@@ -180,11 +180,6 @@ long step_seccomp(struct reader *in) {
     return result < 0 ? result : 0;
 }
 
-long step_listen(struct reader *in) {
-    (void)in;
-    return 0;
-}
-
 static const char **pointers(struct reader *in, uint32_t count) {
     long memory = raw6(SYS_mmap, 0, (long)(count + 1) * 8, 3, 0x22, -1, 0);
     if (memory < 0 && memory > -4096) {

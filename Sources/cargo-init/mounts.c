@@ -75,6 +75,11 @@ long step_mount(struct reader *in) {
     return RAW(SYS_mount, source, target, *type ? type : NULL, flags, *data ? data : NULL);
 }
 
+static char *write_text(char *at, const char *text) {
+    while (*text) *at++ = *text++;
+    return at;
+}
+
 static char *write_decimal(char *at, unsigned value) {
     char digits[10];
     int count = 0;
@@ -94,11 +99,8 @@ static unsigned long classic_flags(uint64_t attributes) {
 }
 
 static long bind_classic(int fd, const char *target, uint64_t attributes) {
-    static const char prefix[] = "/proc/self/fd/";
-    char source[sizeof prefix + 11];
-    char *at = source;
-    for (const char *from = prefix; *from;) *at++ = *from++;
-    *write_decimal(at, (unsigned)fd) = 0;
+    char source[32];
+    *write_decimal(write_text(source, "/proc/self/fd/"), (unsigned)fd) = 0;
     long failed = RAW(SYS_mount, source, target, NULL, MS_BIND | MS_REC, NULL);
     if (failed < 0) return failed;
     return RAW(SYS_mount, NULL, target, NULL, MS_REMOUNT | MS_BIND | classic_flags(attributes), NULL);
@@ -146,6 +148,27 @@ long step_bind(struct reader *in) {
     uint32_t detached = read_number(in);
     if (in->broken || fd < 0) return -EBADMSG;
     return detached ? attach(fd, target) : bind_descriptor(fd, target, attributes);
+}
+
+// target, a folder inside that lies above (or nothing), sources from the uppermost down: a read-only overlay.
+long step_overlay(struct reader *in) {
+    enum { LAYERS = 120, TEXT = 4096 };
+    const char *target = read_text(in), *above = read_text(in);
+    uint32_t layers = read_number(in);
+    size_t length = 0;
+    while (above[length]) length++;
+    if (in->broken || layers > LAYERS || length > 256) return -EBADMSG;
+    char options[TEXT];
+    char *at = write_text(write_text(options, "userxattr,lowerdir="), above);
+    for (uint32_t i = 0; i < layers; i++) {
+        int fd = slot_at(read_number(in));
+        if (fd < 0) return -EBADMSG;
+        if (i > 0 || *above) *at++ = ':';
+        at = write_decimal(write_text(at, "/proc/self/fd/"), (unsigned)fd);
+    }
+    *at = 0;
+    if (in->broken) return -EBADMSG;
+    return RAW(SYS_mount, "overlay", target, "overlay", MS_RDONLY | MS_NOSUID | MS_NODEV, options);
 }
 
 long step_directory(struct reader *in) {

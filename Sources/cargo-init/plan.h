@@ -43,7 +43,7 @@ enum operation {
     OP_SECCOMP = 25,
     OP_EXEC = 26,
     OP_INHERIT = 27,
-    OP_LISTEN = 28,
+    OP_OVERLAY = 29,
 };
 
 // Reads fields of one payload in order. A plan that ends too early stops the launch with EBADMSG.

@@ -15,6 +15,7 @@ long step_file(struct reader *in);
 long step_symlink(struct reader *in);
 long step_enter(struct reader *in);
 long step_pivot(struct reader *in);
+long step_overlay(struct reader *in);
 long step_mask(struct reader *in);
 long step_read_only(struct reader *in);
 
@@ -32,7 +33,6 @@ long step_session(struct reader *in);
 long step_oom_score(struct reader *in);
 long step_close_descriptors(struct reader *in);
 long step_seccomp(struct reader *in);
-long step_listen(struct reader *in);
 long step_exec(struct reader *in);
 
 // supervise.c: pid 1's life after the command was started; does not return.

@@ -13,8 +13,8 @@
 #include <sys/timerfd.h>
 
 // What becomes of a process that is started apart from its supervisor.
-struct clinux_start {
-    // A static program, executed by descriptor.
+struct clinux_start_arguments {
+    // A static program, executed by descriptor, which is above those that are inherited.
     int program;
     // These become descriptors 0, 1, 2 … of the program; no other is inherited. Each must be 0 or above.
     const int *descriptors;
@@ -28,10 +28,13 @@ struct clinux_start {
 // Starts the program; the answer is its process id and, in *pidfd, a descriptor of it. Shares memory with the
 // caller until exec (CLONE_VM | CLONE_VFORK), so the cost does not grow with the caller's memory. Inside a new
 // user namespace the program keeps the capabilities of that namespace, though no user id is mapped yet.
-int clinux_start(const struct clinux_start *start, int *pidfd);
+int clinux_start(const struct clinux_start_arguments *start, int *pidfd);
 
 // A sealed memory file; executable where `executable` is 1. Close-on-exec.
 int clinux_sealed_file(const char *name, const void *bytes, size_t count, int executable);
+
+// An empty memory file, close-on-exec.
+int clinux_memory_file(const char *name);
 
 int clinux_pidfd_signal(int pidfd, int signal);
 // Reaps a child by pidfd without blocking: 1 when reaped (status as wait4 gives it), 0 when it still runs.
@@ -40,6 +43,10 @@ int clinux_pidfd_reap(int pidfd, int *status, struct rusage *usage);
 int clinux_landlock_abi(void);
 // Tries one call and gives errno (0 for success), for probing a mechanism: pidfd_open, openat2, mount_setattr …
 int clinux_probe_open_tree(const char *path);
+// Both ends of a pipe, close-on-exec.
+int clinux_pipe(int *ends);
+// Names the calling thread, at most 15 bytes.
+void clinux_name_thread(const char *name);
 // Descriptors above every low number, so that they survive being renumbered.
 int clinux_duplicate_high(int descriptor);
 // Wait status taken apart.

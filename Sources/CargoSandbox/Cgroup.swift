@@ -1,0 +1,61 @@
+/// Limits and accounts of one job in the kernel: one small tree of cgroups, made before the job and removed after it.
+protocol Cgroup: Sendable {
+    /// A cgroup v2 folder that a process can be born in, or nil.
+    var birthplace: Descriptor? { get }
+    /// Moves a process into it. Costs milliseconds on v1, so it runs beside the building of the new root.
+    func attach(_ process: Int32) throws(SandboxError)
+    /// Processes that the kernel killed because the job was out of memory.
+    func outOfMemoryKills() -> Int
+    /// Processor seconds of all its processes, or nil.
+    func cpuSeconds() -> Double?
+    /// Removes it, after killing what may be left.
+    func remove()
+}
+
+/// Where the cgroups of jobs are made on this host.
+enum CgroupLayout: Sendable {
+    /// cgroup v2: one folder below which jobs get theirs.
+    case unified(parent: String)
+    /// cgroup v1: a folder per controller (`memory`, `pids`, `cpu`, `cpuacct` where mounted).
+    case legacy(parents: [String: String])
+    /// Nothing that this user can write; the sentence says what is missing.
+    case absent(String)
+
+    static let controllers = ["memory", "pids", "cpu", "cpuacct"]
+
+    /// Reads `/proc/self/mountinfo` and `/proc/self/cgroup`; pure, so that every layout can be tested.
+    /// Gives candidates: whether they can be written is tried by the caller.
+    static func find(mountinfo: String, membership: String, isRoot: Bool) -> CgroupLayout {
+        var unified: String?
+        var legacy: [String: String] = [:]
+        for line in mountinfo.split(separator: "\n") {
+            let halves = line.split(separator: " ", omittingEmptySubsequences: true)
+            guard let dash = halves.firstIndex(of: "-"), halves.count > dash + 3, halves.count > 4 else { continue }
+            let point = String(halves[4])
+            switch halves[dash + 1] {
+            case "cgroup2": unified = unified ?? point
+            case "cgroup":
+                for option in halves[dash + 3].split(separator: ",") where controllers.contains(String(option)) {
+                    legacy[String(option)] = legacy[String(option)] ?? point
+                }
+            default: continue
+            }
+        }
+        var own: [String: String] = [:]
+        for line in membership.split(separator: "\n") {
+            let parts = line.split(separator: ":", maxSplits: 2, omittingEmptySubsequences: false)
+            guard parts.count == 3 else { continue }
+            for name in parts[1].split(separator: ",", omittingEmptySubsequences: false) { own[String(name)] = String(parts[2]) }
+        }
+        func join(_ point: String, _ path: String) -> String { path == "/" ? point : point + path }
+        if legacy["memory"] != nil, legacy["pids"] != nil {
+            return .legacy(
+                parents: Dictionary(
+                    uniqueKeysWithValues: legacy.map { ($0.key, join($0.value, own[$0.key] ?? "/") + "/longshore") }))
+        }
+        if let unified {
+            return .unified(parent: isRoot ? unified + "/longshore" : join(unified, own[""] ?? "/"))
+        }
+        return .absent("no cgroup hierarchy with the memory and pids controllers is mounted")
+    }
+}

@@ -1,0 +1,87 @@
+import Glibc
+
+/// A job's cgroups on v1 hierarchies: one folder per controller.
+final class CgroupV1: Cgroup {
+    private let folders: [String: String]
+
+    var birthplace: Descriptor? { nil }
+
+    /// Makes the folders and writes the limits. `name` is unique on this host.
+    init(parents: [String: String], name: String, limits: SandboxSpec.Limits) throws(SandboxError) {
+        var folders: [String: String] = [:]
+        do throws(SystemError) {
+            for (controller, parent) in parents {
+                mkdir(parent, 0o755)
+                let folder = parent + "/" + name
+                guard mkdir(folder, 0o755) == 0 else { throw SystemError("make the cgroup \(folder)") }
+                folders[controller] = folder
+            }
+            if let folder = folders["memory"], let bytes = limits.memory {
+                try SmallFile.write(String(bytes), to: folder + "/memory.limit_in_bytes")
+                // With swap; absent where the kernel does not account for it.
+                try? SmallFile.write(String(bytes), to: folder + "/memory.memsw.limit_in_bytes")
+            }
+            if let folder = folders["pids"], let count = limits.processes {
+                // One more for cargo-init.
+                try SmallFile.write(String(count + 1), to: folder + "/pids.max")
+            }
+            if let folder = folders["cpu"], let cores = limits.cpu {
+                try SmallFile.write("100000", to: folder + "/cpu.cfs_period_us")
+                try SmallFile.write(String(max(1000, Int(cores * 100_000))), to: folder + "/cpu.cfs_quota_us")
+            }
+        } catch {
+            for folder in folders.values { rmdir(folder) }
+            throw SandboxError(
+                .refused, mechanism: "cgroup",
+                "the job's limits cannot be set (\(error)); run as a user that may write cgroups, or allow it to be missing with --allow-missing cgroup"
+            )
+        }
+        self.folders = folders
+    }
+
+    func attach(_ process: Int32) throws(SandboxError) {
+        do throws(SystemError) {
+            for folder in folders.values { try SmallFile.write(String(process), to: folder + "/cgroup.procs") }
+        } catch {
+            throw SandboxError(.failed, mechanism: "cgroup", "the job could not be put under its limits: \(error)")
+        }
+    }
+
+    func outOfMemoryKills() -> Int {
+        guard let folder = folders["memory"] else { return 0 }
+        return SmallFile.number("oom_kill", in: folder + "/memory.oom_control") ?? 0
+    }
+
+    func cpuSeconds() -> Double? {
+        guard let folder = folders["cpuacct"], let text = SmallFile.text(folder + "/cpuacct.usage"),
+            let nanoseconds = Double(text.filter { $0 != "\n" })
+        else { return nil }
+        return nanoseconds / 1e9
+    }
+
+    func remove() {
+        for folder in folders.values { CgroupFolder.remove(folder) }
+    }
+}
+
+/// Removing a cgroup's folder.
+enum CgroupFolder {
+    /// The kernel needs a moment until the last process has left: at most a second is waited for it.
+    static func remove(_ folder: String) {
+        for attempt in 0..<200 {
+            if rmdir(folder) == 0 || errno == ENOENT { return }
+            if attempt > 2 { usleep(5000) }
+        }
+    }
+}
+
+extension SmallFile {
+    /// The number behind a word in a file of `word number` lines.
+    static func number(_ word: String, in path: String) -> Int? {
+        for line in (text(path) ?? "").split(separator: "\n") {
+            let parts = line.split(separator: " ")
+            if parts.count == 2, parts[0] == word { return Int(parts[1]) }
+        }
+        return nil
+    }
+}

@@ -1,0 +1,140 @@
+import CLinux
+import Glibc
+
+/// One start of `cargo-init`, on the launching thread: descriptors, clone, user id map, cgroup, the command's exec.
+struct LaunchAttempt {
+    /// Longest time from clone to exec, in milliseconds: a source on a dead network file system must not hang the rest.
+    private static let patience: Int32 = 30_000
+
+    let program: Descriptor
+    let plan: LaunchPlan
+    let spec: SandboxSpec
+    let user: JobUser
+    let cgroup: (any Cgroup)?
+
+    func run() throws -> ConfinedProcess {
+        let started = Clock.nanoseconds()
+        let bytes = plan.bytes
+        let planFile = Descriptor(
+            try check("make the launch plan's file") {
+                bytes.withUnsafeBytes { clinux_sealed_file("plan", $0.baseAddress, $0.count, 0) }
+            })
+        let input = try standardInput()
+        let output = try Descriptor.pipe()
+        let errors = try Descriptor.pipe()
+        let failure = try Descriptor.pipe()
+        let status = try Descriptor.pipe()
+        let control = try Descriptor.pipe()
+
+        var inherited = [input, output.write, errors.write, planFile, failure.write, status.write, control.read]
+        for index in inherited.indices where inherited[index].number < inherited.count {
+            inherited[index] = try inherited[index].raised()
+        }
+        let numbers = inherited.map(\.number)
+        var namespaces = Namespaces.user | Namespaces.mount | Namespaces.pid | Namespaces.ipc | Namespaces.uts
+        if spec.network == .isolated { namespaces |= Namespaces.network }
+        var pidfd: Int32 = -1
+        let process = numbers.withUnsafeBufferPointer { numbers in
+            var start = clinux_start_arguments(
+                program: program.number, descriptors: numbers.baseAddress, descriptor_count: Int32(numbers.count),
+                namespaces: UInt64(namespaces), cgroup: cgroup?.birthplace?.number ?? -1)
+            return clinux_start(&start, &pidfd)
+        }
+        guard process > 0 else { throw refusedStart(errno) }
+        let handle = Descriptor(pidfd)
+        for descriptor in inherited { descriptor.closeNow() }
+        for end in [output.write, errors.write, failure.write, status.write, control.read] { end.closeNow() }
+        do {
+            try supervise(process, control.write)
+            try awaitExecution(failure.read)
+        } catch {
+            end(process, handle)
+            throw error
+        }
+        return try ConfinedProcess(
+            processID: process, handle: handle, standardOutput: output.read, standardError: errors.read, status: status.read,
+            control: control.write, cgroup: cgroup, user: user, started: started)
+    }
+
+    private func standardInput() throws -> Descriptor {
+        guard let bytes = spec.standardInput else { return try Descriptor.open("/dev/null", O_RDONLY) }
+        return Descriptor(
+            try check("make standard input") {
+                bytes.withUnsafeBytes { clinux_sealed_file("input", $0.baseAddress, $0.count, 0) }
+            })
+    }
+
+    /// Gives the process its user id, then its cgroup: it waits for each.
+    private func supervise(_ process: Int32, _ control: Descriptor) throws {
+        let inside = LaunchPlanner.user
+        let folder = "/proc/\(process)"
+        if !user.isSeparate { try SmallFile.write("deny", to: folder + "/setgroups") }
+        let group = user.isSeparate ? user.id : getegid()
+        try SmallFile.write("\(inside) \(user.id) 1", to: folder + "/uid_map")
+        try SmallFile.write("\(inside) \(group) 1", to: folder + "/gid_map")
+        try control.writeAll([UInt8(ascii: "G")])
+        if let cgroup, cgroup.birthplace == nil { try cgroup.attach(process) }
+        try control.writeAll([UInt8(ascii: "G")])
+    }
+
+    /// The failure pipe closes at exec; what stands in it before that is the step that failed and errno.
+    private func awaitExecution(_ read: Descriptor) throws {
+        var watched = pollfd(fd: read.number, events: Int16(POLLIN), revents: 0)
+        var ready: Int32
+        repeat { ready = poll(&watched, 1, LaunchAttempt.patience) } while ready < 0 && errno == EINTR
+        guard ready > 0 else {
+            throw SandboxError(.failed, "the sandbox was not ready after \(LaunchAttempt.patience / 1000) s; nothing was run")
+        }
+        let record = try read.read(upTo: 8) ?? []
+        guard record.count == 8 else { return }
+        let words = stride(from: 0, to: 8, by: 4).map { start in
+            record[start..<start + 4].enumerated().reduce(0 as UInt32) { $0 | UInt32($1.element) << (8 * UInt32($1.offset)) }
+        }
+        throw explain(step: Int(words[0]), code: Int32(bitPattern: words[1]))
+    }
+
+    private func explain(step: Int, code: Int32) -> SandboxError {
+        guard plan.steps.indices.contains(step) else {
+            return SandboxError(.failed, "cargo-init could not read its plan: \(SystemError.text(code))")
+        }
+        let step = plan.steps[step]
+        if case .exec = step {
+            let name = spec.command.first ?? ""
+            switch code {
+            case ENOENT, ENOTDIR:
+                return SandboxError(
+                    .commandNotFound,
+                    "the command '\(name)' is not there inside; name a file of the cargo (such as ./\(name)) or a program of the host's /usr"
+                )
+            case EACCES, ENOEXEC:
+                return SandboxError(
+                    .commandNotExecutable,
+                    "the command '\(name)' cannot be executed (\(SystemError.text(code))); make it executable and give it a #! line"
+                )
+            default: break
+            }
+        }
+        if case .enter = step, code == ENOENT || code == ENOTDIR {
+            return SandboxError(.failed, "the working folder \(spec.workingFolder) is not there inside")
+        }
+        return SandboxError(.failed, "the sandbox could not \(step.purpose): \(SystemError.text(code))")
+    }
+
+    private func refusedStart(_ code: Int32) -> SandboxError {
+        let text = SystemError.text(code)
+        switch code {
+        case EPERM, ENOSPC, EUSERS:
+            return SandboxError(
+                .refused, mechanism: "namespaces",
+                "this host does not let this user make namespaces (\(text)); allow unprivileged user namespaces (user.max_user_namespaces, kernel.apparmor_restrict_unprivileged_userns) or run as root"
+            )
+        default: return SandboxError(.failed, "cargo-init could not be started: \(text)")
+        }
+    }
+
+    private func end(_ process: Int32, _ handle: Descriptor) {
+        _ = clinux_pidfd_signal(handle.number, SIGKILL)
+        var status: Int32 = 0
+        while waitpid(process, &status, 0) < 0 && errno == EINTR {}
+    }
+}

@@ -1,0 +1,151 @@
+/// The flat form of a plan that `cargo-init` reads: `Sources/cargo-init/plan.h` describes it.
+extension LaunchPlan {
+    var bytes: [UInt8] {
+        var writer = PlanWriter()
+        for step in steps { step.write(to: &writer) }
+        var header = PlanWriter()
+        header.number(0x3150_534c)
+        header.number(UInt32(12 + writer.bytes.count))
+        header.number(UInt32(steps.count))
+        return header.bytes + writer.bytes
+    }
+}
+
+/// Little-endian words, padded texts.
+private struct PlanWriter {
+    var bytes: [UInt8] = []
+
+    mutating func number(_ value: some BinaryInteger) {
+        let word = UInt32(truncatingIfNeeded: value)
+        for shift in [0, 8, 16, 24] as [UInt32] { bytes.append(UInt8(truncatingIfNeeded: word >> shift)) }
+    }
+
+    mutating func long(_ value: UInt64) {
+        number(value & 0xffff_ffff)
+        number(value >> 32)
+    }
+
+    mutating func blob(_ blob: [UInt8]) {
+        number(blob.count)
+        bytes += blob
+        while bytes.count % 4 != 0 { bytes.append(0) }
+    }
+
+    /// A text ends at its first zero byte: what stands behind it would be another text to the kernel.
+    mutating func text(_ text: String) { blob(text.utf8.prefix { $0 != 0 } + [0]) }
+
+    mutating func texts(_ texts: [String]) {
+        number(texts.count)
+        for text in texts { self.text(text) }
+    }
+
+    /// One step; `body` writes its payload.
+    mutating func step(_ operation: UInt32, _ body: (inout PlanWriter) -> Void = { _ in }) {
+        var payload = PlanWriter()
+        body(&payload)
+        number(operation)
+        blob(payload.bytes)
+    }
+}
+
+extension LaunchStep {
+    fileprivate func write(to writer: inout PlanWriter) {
+        switch self {
+        case .open(let slot, let path):
+            writer.step(1) {
+                $0.number(slot); $0.text(path)
+            }
+        case .expectDevice(let slot, let major, let minor):
+            writer.step(2) {
+                $0.number(slot); $0.number(major); $0.number(minor)
+            }
+        case .await: writer.step(3)
+        case .become(let user, let group, let dropGroups):
+            writer.step(4) {
+                $0.number(user); $0.number(group); $0.number(dropGroups ? 1 : 0)
+            }
+        case .mount(let source, let target, let type, let flags, let data):
+            writer.step(5) {
+                $0.text(source); $0.text(target); $0.text(type); $0.number(flags); $0.text(data)
+            }
+        case .bind(let slot, let target, let attributes, let detached):
+            writer.step(6) {
+                $0.number(slot); $0.text(target); $0.number(attributes.rawValue); $0.number(detached ? 1 : 0)
+            }
+        case .directory(let path, let mode):
+            writer.step(7) {
+                $0.text(path); $0.number(mode)
+            }
+        case .file(let path, let mode, let bytes):
+            writer.step(8) {
+                $0.text(path); $0.number(mode); $0.blob(bytes)
+            }
+        case .symlink(let target, let path):
+            writer.step(9) {
+                $0.text(target); $0.text(path)
+            }
+        case .enter(let path): writer.step(10) { $0.text(path) }
+        case .pivot: writer.step(11)
+        case .mask(let path, let null):
+            writer.step(12) {
+                $0.text(path); $0.number(null)
+            }
+        case .readOnly(let path, let ownMount):
+            writer.step(13) {
+                $0.text(path); $0.number(ownMount ? 1 : 0)
+            }
+        case .loopback: writer.step(14)
+        case .hostname(let name): writer.step(15) { $0.text(name) }
+        case .unshare(let flags): writer.step(16) { $0.number(flags) }
+        case .limit(let resource, let soft, let hard):
+            writer.step(17) {
+                $0.number(resource); $0.long(soft); $0.long(hard)
+            }
+        case .dropCapabilities: writer.step(18)
+        case .noNewPrivileges: writer.step(19)
+        case .landlock(let rules): writer.step(20) { rules.write(to: &$0) }
+        case .fork: writer.step(21)
+        case .session: writer.step(22)
+        case .oomScore(let score): writer.step(23) { $0.text(String(score)) }
+        case .closeDescriptors: writer.step(24)
+        case .seccomp(let filter, let notify):
+            writer.step(25) {
+                $0.blob(filter); $0.number(notify ? 1 : 0)
+            }
+        case .exec(let candidates, let arguments, let environment):
+            writer.step(26) {
+                $0.texts(candidates); $0.texts(arguments); $0.texts(environment)
+            }
+        case .inherit(let slot, let index):
+            writer.step(27) {
+                $0.number(slot); $0.number(index)
+            }
+        case .overlay(let target, let above, let slots):
+            writer.step(29) {
+                $0.text(target)
+                $0.text(above)
+                $0.number(slots.count)
+                for slot in slots { $0.number(slot) }
+            }
+        }
+    }
+}
+
+extension LandlockRules {
+    fileprivate func write(to writer: inout PlanWriter) {
+        writer.long(handledFiles.rawValue)
+        writer.long(handledTCP.rawValue)
+        writer.long(scopes.rawValue)
+        writer.number(attributeBytes)
+        writer.number(files.count)
+        for rule in files {
+            writer.text(rule.path)
+            writer.long(rule.rights.rawValue)
+        }
+        writer.number(ports.count)
+        for rule in ports {
+            writer.long(rule.rights.rawValue)
+            writer.long(UInt64(rule.port))
+        }
+    }
+}

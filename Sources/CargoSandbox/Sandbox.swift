@@ -1,0 +1,106 @@
+import CLinux
+import FoundationEssentials
+import Glibc
+import Synchronization
+
+/// Confines and starts processes. One a process of this program is enough: it keeps what every launch shares — the
+/// sealed `cargo-init`, compiled filters, this host's facts — and nothing of a finished job.
+public final class Sandbox: Sendable {
+    private let program: Descriptor
+    private let host: HostFacts
+    private let layout: CgroupLayout
+    /// Compiled filters by profile name: a handful of profiles exist.
+    private let filters = Mutex<[String: [UInt8]]>([:])
+    private let counter = Atomic<Int>(0)
+
+    public init() throws(SandboxError) {
+        guard let image = Data(base64Encoded: EmbeddedPrograms.cargoInit) else {
+            throw SandboxError(.failed, "this program was built without cargo-init; build it again")
+        }
+        let file = image.withUnsafeBytes { clinux_sealed_file("cargo-init", $0.baseAddress, $0.count, 1) }
+        guard file >= 0 else {
+            throw SandboxError(
+                .refused, mechanism: "memfd",
+                "this kernel allows no executable memory file (\(SystemError.text(errno))); set vm.memfd_noexec to 0 or 1")
+        }
+        program = Descriptor(file)
+        host = HostFacts.gather()
+        layout = CgroupLayout.find(
+            mountinfo: SmallFile.text("/proc/self/mountinfo") ?? "", membership: SmallFile.text("/proc/self/cgroup") ?? "",
+            isRoot: host.isRoot)
+    }
+
+    /// The profiles that this program carries.
+    public static var profileNames: [String] { EmbeddedPrograms.profiles.keys.filter { !$0.isEmpty }.sorted() }
+
+    /// A user id for a job; files that the job may write must belong to it.
+    public func reserveUser() throws(SandboxError) -> JobUser { try JobUser.reserve() }
+
+    /// Mechanisms that `spec` asks for, this host lacks and the operator allowed to be missing.
+    public func missing(for spec: SandboxSpec) -> [String] {
+        var missing: [String] = []
+        if host.landlockABI == 0, spec.allowMissing.contains("landlock") { missing.append("landlock") }
+        if spec.allowMissing.contains("cgroup"),
+            case .failure = Result(catching: { try cgroup(for: SandboxSpec(command: []))?.remove() })
+        {
+            missing.append("cgroup")
+        }
+        return missing
+    }
+
+    /// Starts the command of `spec` as `user`. Returns when it was executed inside.
+    /// Throws `SandboxError` when nothing was run.
+    public func launch(_ spec: SandboxSpec, as user: JobUser) async throws -> ConfinedProcess {
+        guard !spec.command.isEmpty else { throw SandboxError(.failed, "the cargo names no command") }
+        guard host.landlockABI > 0 || spec.allowMissing.contains("landlock") else {
+            throw SandboxError(
+                .refused, mechanism: "landlock",
+                "this kernel does not enforce Landlock; add landlock to the kernel's lsm= list (Linux 5.13 or newer), or allow it to be missing with --allow-missing landlock"
+            )
+        }
+        let filter = try filter(spec.profile)
+        let plan = LaunchPlanner(spec: spec, host: host, filter: filter).plan()
+        return try await WorkThread.launching.run { [self] in try start(plan, spec: spec, user: user) }
+    }
+
+    /// The compiled filter of an embedded profile.
+    private func filter(_ name: String) throws(SandboxError) -> [UInt8] {
+        if let ready = filters.withLock({ $0[name] }) { return ready }
+        guard !name.isEmpty, let encoded = EmbeddedPrograms.profiles[name], let json = Data(base64Encoded: encoded) else {
+            throw SandboxError(
+                .refused, mechanism: "seccomp",
+                "there is no sandbox profile '\(name)'; known are \(Sandbox.profileNames.joined(separator: ", "))")
+        }
+        let compiled = try SeccompFilter.compile(SeccompProfile(json: Array(json), name: name))
+        filters.withLock { $0[name] = compiled.program }
+        return compiled.program
+    }
+
+    private func cgroup(for spec: SandboxSpec) throws(SandboxError) -> (any Cgroup)? {
+        // The process id and a counter: unique on this host, and it says whose cgroup was left behind.
+        let name = "job-\(getpid())-\(counter.add(1, ordering: .relaxed).newValue)"
+        switch layout {
+        case .unified(let parent): return try CgroupV2(parent: parent, name: name, limits: spec.limits)
+        case .legacy(let parents): return try CgroupV1(parents: parents, name: name, limits: spec.limits)
+        case .absent(let why):
+            throw SandboxError(
+                .refused, mechanism: "cgroup", "\(why); mount cgroup2, or allow it to be missing with --allow-missing cgroup")
+        }
+    }
+
+    /// On the launching thread: everything from the cgroup to the executed command.
+    private func start(_ plan: LaunchPlan, spec: SandboxSpec, user: JobUser) throws -> ConfinedProcess {
+        var cgroup: (any Cgroup)?
+        do throws(SandboxError) {
+            cgroup = try self.cgroup(for: spec)
+        } catch {
+            guard spec.allowMissing.contains("cgroup") else { throw error }
+        }
+        do {
+            return try LaunchAttempt(program: program, plan: plan, spec: spec, user: user, cgroup: cgroup).run()
+        } catch {
+            cgroup?.remove()
+            throw error
+        }
+    }
+}
