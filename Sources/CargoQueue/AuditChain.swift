@@ -1,0 +1,49 @@
+import CargoWire
+import Crypto
+public import FoundationEssentials
+
+/// The tamper-evident chain through a job's transitions: each hash covers the one before it and every field of its row.
+public enum AuditChain {
+    /// What the first row's hash stands on.
+    public static let origin = Data(repeating: 0, count: 32)
+
+    public static func hash(_ transition: Transition, of id: JobID, after previous: Data) -> Data {
+        var hasher = SHA256()
+        hasher.update(data: previous)
+        let head =
+            "longshore.audit.v1\n\(id)\n\(transition.sequence)\n\(transition.at.milliseconds)\n\(transition.actor)\n"
+            + "\(transition.status.rawValue)\n\(transition.attempt)\n\(transition.host ?? "")\n"
+        hasher.update(data: Data(head.utf8))
+        hasher.update(data: transition.detail)
+        return Data(hasher.finalize())
+    }
+
+    /// The sequence number of the first row that does not follow from the one before it; nil when the chain holds.
+    public static func firstBreak(in transitions: [Transition], of id: JobID) -> Int64? {
+        var previous = origin
+        for (index, transition) in transitions.enumerated() {
+            guard transition.sequence == Int64(index + 1), hash(transition, of: id, after: previous) == transition.hash else {
+                return transition.sequence
+            }
+            previous = transition.hash
+        }
+        return nil
+    }
+
+    /// A payload's commitment: salted, so that a payload that was deleted stays unguessable.
+    public static func commitment(to payload: Data, salt: Data) -> String {
+        var hasher = SHA256()
+        hasher.update(data: salt)
+        hasher.update(data: payload)
+        return "sha256:" + hexadecimal(hasher.finalize())
+    }
+}
+
+/// Lower-case hexadecimal digits.
+public func hexadecimal(_ bytes: some Sequence<UInt8>) -> String {
+    var text: [UInt8] = []
+    for byte in bytes {
+        for digit in [byte >> 4, byte & 15] { text.append(digit < 10 ? digit + 48 : digit + 87) }
+    }
+    return String(decoding: text, as: UTF8.self)
+}

@@ -1,0 +1,154 @@
+import CargoWire
+import Synchronization
+
+/// What a ring is about; several rings before an answer add up.
+public struct RingCause: OptionSet, Sendable {
+    public let rawValue: Int
+    public init(rawValue: Int) { self.rawValue = rawValue }
+
+    public static let rows = RingCause(rawValue: 1)
+    public static let logs = RingCause(rawValue: 2)
+    public static let progress = RingCause(rawValue: 4)
+    public static let work = RingCause(rawValue: 8)
+}
+
+/// Wakes one waiting task; a ring while nobody waits is kept, not counted.
+public final class Doorbell: Sendable {
+    private struct State {
+        var pending: RingCause = []
+        var expired = false
+        var waiter: CheckedContinuation<RingCause, Never>?
+    }
+
+    private let state = Mutex(State())
+
+    public init() {}
+
+    public func ring(_ cause: RingCause) {
+        let waiter = state.withLock { state -> CheckedContinuation<RingCause, Never>? in
+            state.pending.formUnion(cause)
+            guard let waiter = state.waiter else { return nil }
+            state.waiter = nil
+            return waiter
+        }
+        waiter?.resume(returning: take())
+    }
+
+    /// Waits for a ring; empty when the time was over or the task was cancelled. One task waits at a time.
+    public func wait(seconds: Double) async -> RingCause {
+        let already = state.withLock { state -> RingCause in
+            state.expired = false
+            return state.pending
+        }
+        if !already.isEmpty { return take() }
+        return await withTaskGroup(of: Void.self) { group in
+            group.addTask { [self] in
+                try? await Task.sleep(for: .seconds(seconds))
+                if !Task.isCancelled { expire() }
+            }
+            let cause = await withTaskCancellationHandler {
+                await withCheckedContinuation { continuation in
+                    let immediate = state.withLock { state -> RingCause? in
+                        if !state.pending.isEmpty || state.expired {
+                            defer { state.pending = [] }
+                            return state.pending
+                        }
+                        state.waiter = continuation
+                        return nil
+                    }
+                    if let immediate { continuation.resume(returning: immediate) }
+                }
+            } onCancel: {
+                expire()
+            }
+            group.cancelAll()
+            return cause
+        }
+    }
+
+    private func take() -> RingCause {
+        state.withLock { state in
+            defer { state.pending = [] }
+            return state.pending
+        }
+    }
+
+    private func expire() {
+        let waiter = state.withLock { state -> CheckedContinuation<RingCause, Never>? in
+            state.expired = true
+            defer { state.waiter = nil }
+            return state.waiter
+        }
+        waiter?.resume(returning: [])
+    }
+}
+
+/// Tells the readers of a job that something of it changed. Holds nothing for jobs that nobody reads.
+public final class JobSignals: Sendable {
+    private let listeners = Mutex<[JobID: [ObjectIdentifier: Doorbell]]>([:])
+
+    public init() {}
+
+    public func ring(_ id: JobID, _ cause: RingCause) {
+        let bells = listeners.withLock { $0[id].map { Array($0.values) } } ?? []
+        for bell in bells { bell.ring(cause) }
+    }
+
+    func listen(_ id: JobID, _ bell: Doorbell) {
+        listeners.withLock { $0[id, default: [:]][ObjectIdentifier(bell)] = bell }
+    }
+
+    func leave(_ id: JobID, _ bell: Doorbell) {
+        listeners.withLock { listeners in
+            listeners[id]?[ObjectIdentifier(bell)] = nil
+            if listeners[id]?.isEmpty == true { listeners[id] = nil }
+        }
+    }
+}
+
+/// Hosts that wait for work, in the order in which they came; a job that becomes ready wakes one that it fits.
+final class ClaimWaiters: Sendable {
+    private struct Waiter {
+        var number: UInt64
+        var bell: Doorbell
+        var capabilities: HostCapabilities
+    }
+
+    private struct State {
+        var next: UInt64 = 0
+        var waiters: [Waiter] = []
+    }
+
+    private let state = Mutex(State())
+
+    func enter(_ bell: Doorbell, _ capabilities: HostCapabilities) -> UInt64 {
+        state.withLock { state in
+            state.next += 1
+            state.waiters.append(Waiter(number: state.next, bell: bell, capabilities: capabilities))
+            return state.next
+        }
+    }
+
+    /// - Returns: whether it was still waiting; if not, a wake is on its way to it and must be used or handed on.
+    func leave(_ number: UInt64) -> Bool {
+        state.withLock { state in
+            guard let index = state.waiters.firstIndex(where: { $0.number == number }) else { return false }
+            state.waiters.remove(at: index)
+            return true
+        }
+    }
+
+    func wake(_ requirement: Requirement) {
+        let bell = state.withLock { state -> Doorbell? in
+            guard let index = state.waiters.firstIndex(where: { requirement.fits($0.capabilities) }) else { return nil }
+            return state.waiters.remove(at: index).bell
+        }
+        bell?.ring(.work)
+    }
+
+    /// Any one, whatever it can run: to hand on a wake that was not used.
+    func wakeAny() {
+        let bell = state.withLock { $0.waiters.isEmpty ? nil : $0.waiters.removeFirst().bell }
+        bell?.ring(.work)
+    }
+}

@@ -1,0 +1,78 @@
+import FoundationEssentials
+
+/// A job's id: a UUIDv7 (RFC 9562, section 5.7), kept as 16 bytes because a million of them are held in memory.
+public struct JobID: Hashable, Sendable, Comparable, CustomStringConvertible {
+    let high: UInt64
+    let low: UInt64
+
+    init(high: UInt64, low: UInt64) {
+        self.high = high
+        self.low = low
+    }
+
+    /// A new id of this millisecond, random otherwise.
+    public init(at now: Timestamp) {
+        var random = SystemRandomNumberGenerator()
+        high = UInt64(clamping: now.milliseconds) << 16 | 0x7000 | (random.next() & 0x0FFF)
+        low = 0x8000_0000_0000_0000 | (random.next() >> 2)
+    }
+
+    /// Reads `xxxxxxxx-xxxx-7xxx-xxxx-xxxxxxxxxxxx`, lower case; nil for anything else.
+    public init?(_ text: some StringProtocol) {
+        var digits: [UInt8] = []
+        digits.reserveCapacity(32)
+        for (index, byte) in text.utf8.enumerated() {
+            switch (index, byte) {
+            case (8, 45), (13, 45), (18, 45), (23, 45): continue
+            case (8, _), (13, _), (18, _), (23, _): return nil
+            case (0..<36, 48...57): digits.append(byte - 48)
+            case (0..<36, 97...102): digits.append(byte - 87)
+            default: return nil
+            }
+        }
+        guard digits.count == 32, digits[12] == 7, digits[16] & 0xC == 8 else { return nil }
+        high = digits[..<16].reduce(0) { $0 << 4 | UInt64($1) }
+        low = digits[16...].reduce(0) { $0 << 4 | UInt64($1) }
+    }
+
+    /// The 16 bytes, most significant first.
+    init?(bytes: Data) {
+        guard bytes.count == 16 else { return nil }
+        high = bytes.prefix(8).reduce(0) { $0 << 8 | UInt64($1) }
+        low = bytes.suffix(8).reduce(0) { $0 << 8 | UInt64($1) }
+    }
+
+    var bytes: Data {
+        var bytes = Data(capacity: 16)
+        for word in [high, low] {
+            for shift in stride(from: 56, through: 0, by: -8) { bytes.append(UInt8(truncatingIfNeeded: word >> shift)) }
+        }
+        return bytes
+    }
+
+    public var description: String {
+        var text: [UInt8] = []
+        text.reserveCapacity(36)
+        for (index, shift) in (0..<32).map({ ($0, 60 - ($0 % 16) * 4) }) {
+            if index == 8 || index == 12 || index == 16 || index == 20 { text.append(45) }
+            let digit = UInt8(truncatingIfNeeded: (index < 16 ? high : low) >> shift) & 15
+            text.append(digit < 10 ? digit + 48 : digit + 87)
+        }
+        return String(decoding: text, as: UTF8.self)
+    }
+
+    public static func < (left: JobID, right: JobID) -> Bool {
+        left.high != right.high ? left.high < right.high : left.low < right.low
+    }
+}
+
+/// Names one job of one account: no key anywhere leaves the account out (RULES.md 17).
+public struct JobKey: Hashable, Sendable {
+    public let account: Int64
+    public let id: JobID
+
+    public init(account: Int64, id: JobID) {
+        self.account = account
+        self.id = id
+    }
+}

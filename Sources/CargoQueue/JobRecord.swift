@@ -1,0 +1,136 @@
+public import CargoArtifact
+public import CargoWire
+public import FoundationEssentials
+
+/// A job as a store keeps it, without its payload.
+public struct JobRecord: Sendable {
+    public var key: JobKey
+    public var state: JobState
+    public var tier: Int
+    public var priority: Int
+    public var cargo: String?
+    public var digest: String?
+    public var requirement: Requirement
+    public var createdAt: Timestamp
+    public var startedAt: Timestamp?
+    public var finishedAt: Timestamp?
+    /// Queued, but not before this.
+    public var notBefore: Timestamp?
+    /// Random, new with each claim; empty before the first.
+    var token: String
+    /// Sequence and hash of the last transition.
+    public var sequence: Int64
+    public var head: Data
+}
+
+/// A job that ended, or the last attempt of one that did not: the cold half of its record.
+public struct JobResult: Sendable {
+    public var exit: ExitReport?
+    public var error: JobError?
+    public var outputs: [OutputFile] = []
+}
+
+/// One row of a job's audit trail.
+public struct Transition: Sendable, Codable {
+    /// From 1, without gaps.
+    public var sequence: Int64
+    public var at: Timestamp
+    /// `account:N`, `host:ID` or `coordinator`.
+    public var actor: String
+    public var status: JobStatus
+    public var attempt: Int
+    public var host: String?
+    /// JSON of what else is known: exit, error, digests.
+    public var detail: Data
+    /// SHA-256 over the hash before and all fields above (`AuditChain`).
+    public var hash: Data
+}
+
+extension Timestamp: Codable {
+    public init(from decoder: any Decoder) throws {
+        milliseconds = try decoder.singleValueContainer().decode(Int64.self)
+    }
+
+    public func encode(to encoder: any Encoder) throws {
+        var container = encoder.singleValueContainer()
+        try container.encode(milliseconds)
+    }
+}
+
+/// What stands in a transition's `detail`.
+public struct TransitionDetail: Hashable, Sendable, Codable {
+    public var exit: ExitReport?
+    public var error: JobError?
+    public var note: String?
+    /// Salted digest of the payload, on the first row (RULES.md 18).
+    public var payload: String?
+    public var cargo: String?
+    public var digest: String?
+    public var outputs: [OutputFile]?
+    public var logBytes: Int64?
+    public var logSHA256: String?
+    /// The host's signed outcome, as it sent it.
+    public var outcome: JSONValue?
+
+    public init() {}
+
+    enum CodingKeys: String, CodingKey {
+        case exit, error, note, payload, cargo, digest, outputs, outcome
+        case logBytes = "log_bytes"
+        case logSHA256 = "log_sha256"
+    }
+}
+
+/// A validated job on its way into a store.
+public struct NewJob: Sendable {
+    public var id: JobID?
+    public var account: Int64
+    public var tier: Int
+    public var priority: Int
+    public var maxAttempts: Int
+    public var cargo: String?
+    public var digest: String?
+    public var requirement: Requirement
+    /// JSON of the job as its host will see it (`ClaimedJob`), without `id` and `attempt`; forwarded as it is.
+    public var spec: Data
+    /// JSON, returned to the owner as it came.
+    public var metadata: Data?
+    /// Blobs that the spec's files name: HEX digests by file name.
+    public var files: [String: String]
+    /// Seconds that results are kept after the end.
+    public var retention: Double?
+    public var idempotency: Idempotency?
+
+    /// The scope of an `Idempotency-Key`: the same key and body give the same job (RULES.md 17).
+    public struct Idempotency: Sendable {
+        public var operation: String
+        public var key: String
+        public var bodyDigest: Data
+
+        public init(operation: String, key: String, bodyDigest: Data) {
+            self.operation = operation
+            self.key = key
+            self.bodyDigest = bodyDigest
+        }
+    }
+
+    public init(
+        id: JobID?, account: Int64, tier: Int, priority: Int, maxAttempts: Int, cargo: String?, digest: String?,
+        requirement: Requirement, spec: Data, metadata: Data?, files: [String: String], retention: Double?,
+        idempotency: Idempotency?
+    ) {
+        self.id = id
+        self.account = account
+        self.tier = tier
+        self.priority = priority
+        self.maxAttempts = maxAttempts
+        self.cargo = cargo
+        self.digest = digest
+        self.requirement = requirement
+        self.spec = spec
+        self.metadata = metadata
+        self.files = files
+        self.retention = retention
+        self.idempotency = idempotency
+    }
+}

@@ -1,0 +1,160 @@
+import CargoWire
+import Foundation
+import Synchronization
+import SystemPackage
+
+/// The logs of all attempts: one segment file each, written at once, flushed to disk in batches by one thread.
+public final class LogStore: @unchecked Sendable {
+    // @unchecked: `waiting` and `stopped` are touched only between `condition.lock()` and `unlock()`.
+
+    private struct Name: Hashable {
+        var id: JobID
+        var attempt: Int
+    }
+
+    private struct Flush {
+        var segment: LogSegment
+        var done: CheckedContinuation<Void, any Error>
+    }
+
+    private let root: FilePath
+    /// Segments of attempts that run; as many as there are leases.
+    private let open = Mutex<[Name: LogSegment]>([:])
+    private let condition = NSCondition()
+    private var waiting: [Flush] = []
+    private var stopped = false
+
+    /// Opens the folder and the segments of the attempts that were running.
+    public init(root: FilePath, running: [(id: JobID, attempt: Int)]) throws {
+        self.root = root
+        for shard in 0..<256 {
+            try FileManager.default.createDirectory(
+                atPath: root.appending(hexadecimal([UInt8(shard)])).string, withIntermediateDirectories: true)
+        }
+        for (id, attempt) in running { _ = try segment(id, attempt) }
+        let thread = Thread { [self] in
+            while let batch = nextBatch() { flush(batch) }
+        }
+        thread.name = "log flush"
+        thread.start()
+    }
+
+    public func stop() {
+        condition.lock()
+        stopped = true
+        condition.signal()
+        condition.unlock()
+    }
+
+    private func path(_ name: Name) -> FilePath {
+        root.appending(hexadecimal([UInt8(truncatingIfNeeded: name.id.low)])).appending("\(name.id).\(name.attempt).log")
+    }
+
+    private func segment(_ id: JobID, _ attempt: Int) throws -> LogSegment {
+        let name = Name(id: id, attempt: attempt)
+        if let known = open.withLock({ $0[name] }) { return known }
+        let path = path(name)
+        let made = try LogSegment(path: path)
+        let folder = try FileDescriptor.open(path.removingLastComponent(), .readOnly, options: [.directory, .closeOnExec])
+        defer { try? folder.close() }
+        _ = fsync(folder.rawValue)
+        return open.withLock { open in
+            if let other = open[name] { return other }
+            open[name] = made
+            return made
+        }
+    }
+
+    /// Appends what is new; readers see it at once. Returns where the log ends.
+    func append(_ pieces: [LogPiece], to id: JobID, attempt: Int) throws -> Int64 {
+        try segment(id, attempt).append(pieces)
+    }
+
+    /// Waits until all that was appended before is on disk; many waits share one flush. Answers the durable offset.
+    func flushed(_ id: JobID, attempt: Int) async throws -> Int64 {
+        guard let segment = open.withLock({ $0[Name(id: id, attempt: attempt)] }) else { return 0 }
+        if segment.durable == segment.end { return segment.durable }
+        try await withCheckedThrowingContinuation { (continuation: CheckedContinuation<Void, any Error>) in
+            condition.lock()
+            let accepted = !stopped
+            if accepted { waiting.append(Flush(segment: segment, done: continuation)) }
+            condition.signal()
+            condition.unlock()
+            if !accepted { continuation.resume(throwing: StoreError.unavailable("The coordinator is shutting down.")) }
+        }
+        return segment.durable
+    }
+
+    /// Length and SHA-256 of a running attempt's log; both of nothing when it has none.
+    func summary(_ id: JobID, attempt: Int) -> (bytes: Int64, sha256: String)? {
+        open.withLock { $0[Name(id: id, attempt: attempt)] }?.summary
+    }
+
+    /// No byte is appended under this attempt from now on.
+    func seal(_ id: JobID, attempt: Int) {
+        open.withLock { $0.removeValue(forKey: Name(id: id, attempt: attempt)) }?.seal()
+    }
+
+    /// The next bytes of one stream from a position, at most `limit`; nil where the log ends for now.
+    func read(_ id: JobID, attempt: Int, from position: inout LogPosition, limit: Int = LogSegment.largestRecord) throws -> LogPiece? {
+        let name = Name(id: id, attempt: attempt)
+        if let live = open.withLock({ $0[name] }) {
+            // Only what `append` has finished: a record is never read while it is being written.
+            guard position.offset < live.end else { return nil }
+            return try LogStore.read(live.descriptor, from: &position, limit: limit, end: live.end)
+        }
+        let descriptor: FileDescriptor
+        do {
+            descriptor = try FileDescriptor.open(path(name), .readOnly, options: [.closeOnExec])
+        } catch Errno.noSuchFileOrDirectory {
+            return nil
+        }
+        defer { try? descriptor.close() }
+        return try LogStore.read(descriptor, from: &position, limit: limit, end: .max)
+    }
+
+    private static func read(
+        _ descriptor: FileDescriptor, from position: inout LogPosition, limit: Int, end: Int64
+    ) throws -> LogPiece? {
+        var piece: LogPiece?
+        while position.offset < end, piece.map({ $0.bytes.count < limit }) ?? true,
+            let record = try LogSegment.record(at: position.file, in: descriptor, check: false)
+        {
+            let length = Int64(LogSegment.headLength + record.bytes.count)
+            if record.end <= position.offset {
+                position.file += length
+                continue
+            }
+            if let begun = piece, begun.stream != record.stream { break }
+            let skipped = Int(position.offset - record.offset)
+            let room = limit - (piece?.bytes.count ?? 0)
+            let part = record.bytes[skipped...].prefix(room)
+            if piece == nil { piece = LogPiece(stream: record.stream, offset: position.offset, bytes: []) }
+            piece?.bytes += part
+            position.offset += Int64(part.count)
+            if position.offset == record.end { position.file += length } else { break }
+        }
+        return piece
+    }
+
+    // MARK: The flushing thread
+
+    private func nextBatch() -> [Flush]? {
+        condition.lock()
+        defer { condition.unlock() }
+        while waiting.isEmpty {
+            if stopped { return nil }
+            condition.wait()
+        }
+        defer { waiting = [] }
+        return waiting
+    }
+
+    private func flush(_ batch: [Flush]) {
+        var fates: [ObjectIdentifier: Result<Void, any Error>] = [:]
+        for item in batch where fates[ObjectIdentifier(item.segment)] == nil {
+            fates[ObjectIdentifier(item.segment)] = Result { try item.segment.flush() }
+        }
+        for item in batch { item.done.resume(with: fates[ObjectIdentifier(item.segment)] ?? .success(())) }
+    }
+}

@@ -1,0 +1,168 @@
+/// The queued jobs of one coordinator in memory, ordered so that a claim costs O(buckets · log accounts).
+///
+/// Within a bucket the highest priority comes first; within a priority accounts take turns (stride scheduling: each
+/// claim adds to the account's pass, the lowest pass goes next); within an account the oldest job. A job that was
+/// cancelled stays in its place until a claim meets it and finds its row changed: removal needs no search.
+/// About 40 bytes a job; its bound is the quota of queued jobs.
+struct ReadyQueue {
+    struct Entry: Hashable {
+        var key: JobKey
+        var priority: Int
+        var requirement: Requirement
+    }
+
+    /// Ids in order of arrival; the front moves instead of the elements.
+    private struct Line {
+        var ids: [JobID] = []
+        var front = 0
+        var first: JobID? { front < ids.count ? ids[front] : nil }
+        var count: Int { ids.count - front }
+
+        mutating func append(_ id: JobID) { ids.append(id) }
+
+        mutating func removeFirst() {
+            front += 1
+            if front > 1024, front * 2 > ids.count {
+                ids.removeFirst(front)
+                front = 0
+            }
+        }
+    }
+
+    /// The lines of one priority of one bucket; `turns` is a heap of accounts by the pass they had when they entered.
+    private struct Level {
+        var lines: [Int64: Line] = [:]
+        var turns = MinimumHeap<Turn>()
+    }
+
+    private struct Turn: Comparable {
+        var pass: UInt64
+        var account: Int64
+        static func < (left: Turn, right: Turn) -> Bool {
+            left.pass != right.pass ? left.pass < right.pass : left.account < right.account
+        }
+    }
+
+    private var buckets: [Requirement: [Int: Level]] = [:]
+    private var passes: [Int64: UInt64] = [:]
+    private var queuedPerAccount: [Int64: Int] = [:]
+    /// The pass of the last claim: where an account that was idle begins.
+    private var virtualTime: UInt64 = 0
+    private(set) var count = 0
+
+    var requirements: [Requirement] { Array(buckets.keys) }
+
+    func queued(of account: Int64) -> Int { queuedPerAccount[account] ?? 0 }
+
+    mutating func insert(_ entry: Entry) {
+        let account = entry.key.account
+        if queuedPerAccount[account, default: 0] == 0 { passes[account] = max(passes[account] ?? 0, virtualTime) }
+        queuedPerAccount[account, default: 0] += 1
+        count += 1
+        var level = buckets[entry.requirement]?.removeValue(forKey: entry.priority) ?? Level()
+        var line = level.lines.removeValue(forKey: account) ?? Line()
+        if line.count == 0 { level.turns.insert(Turn(pass: passes[account] ?? 0, account: account)) }
+        line.append(entry.key.id)
+        level.lines[account] = line
+        buckets[entry.requirement, default: [:]][entry.priority] = level
+    }
+
+    /// Takes the next job of the buckets that `accepts` lets through.
+    mutating func take(where accepts: (Requirement) -> Bool) -> Entry? {
+        var best: (requirement: Requirement, priority: Int, turn: Turn, id: JobID)?
+        for requirement in Array(buckets.keys) where accepts(requirement) {
+            guard let priority = buckets[requirement]?.keys.max(), let turn = settleTurn(requirement, priority),
+                let id = buckets[requirement]?[priority]?.lines[turn.account]?.first
+            else { continue }
+            if let best {
+                guard priority >= best.priority else { continue }
+                if priority == best.priority {
+                    guard turn.pass <= best.turn.pass else { continue }
+                    if turn.pass == best.turn.pass, id > best.id { continue }
+                }
+            }
+            best = (requirement, priority, turn, id)
+        }
+        guard let best else { return nil }
+        remove(best.requirement, best.priority, best.turn)
+        return Entry(
+            key: JobKey(account: best.turn.account, id: best.id), priority: best.priority, requirement: best.requirement)
+    }
+
+    /// Brings the turn at the top of the heap up to date: passes only rise, so a stale one is put back further down.
+    private mutating func settleTurn(_ requirement: Requirement, _ priority: Int) -> Turn? {
+        while let turn = buckets[requirement]?[priority]?.turns.first {
+            let pass = passes[turn.account] ?? 0
+            if turn.pass >= pass { return turn }
+            buckets[requirement]?[priority]?.turns.replaceFirst(with: Turn(pass: pass, account: turn.account))
+        }
+        return nil
+    }
+
+    private mutating func remove(_ requirement: Requirement, _ priority: Int, _ turn: Turn) {
+        let account = turn.account
+        count -= 1
+        let left = (queuedPerAccount[account] ?? 1) - 1
+        queuedPerAccount[account] = left == 0 ? nil : left
+        virtualTime = max(virtualTime, turn.pass)
+        passes[account] = turn.pass + 1
+        if left == 0, passes.count > 10_000 { passes[account] = nil }
+        buckets[requirement]?[priority]?.lines[account]?.removeFirst()
+        if buckets[requirement]?[priority]?.lines[account]?.first == nil {
+            buckets[requirement]?[priority]?.lines[account] = nil
+            buckets[requirement]?[priority]?.turns.removeFirst()
+            if buckets[requirement]?[priority]?.lines.isEmpty == true { buckets[requirement]?[priority] = nil }
+            if buckets[requirement]?.isEmpty == true { buckets[requirement] = nil }
+        } else {
+            buckets[requirement]?[priority]?.turns.replaceFirst(with: Turn(pass: turn.pass + 1, account: account))
+        }
+    }
+}
+
+/// A binary heap whose first element is the least.
+struct MinimumHeap<Element: Comparable> {
+    private var elements: [Element] = []
+
+    var first: Element? { elements.first }
+    var isEmpty: Bool { elements.isEmpty }
+    var count: Int { elements.count }
+
+    mutating func insert(_ element: Element) {
+        elements.append(element)
+        var child = elements.count - 1
+        while child > 0 {
+            let parent = (child - 1) / 2
+            guard elements[child] < elements[parent] else { return }
+            elements.swapAt(child, parent)
+            child = parent
+        }
+    }
+
+    @discardableResult
+    mutating func removeFirst() -> Element? {
+        guard let last = elements.popLast() else { return nil }
+        guard let first = elements.first else { return last }
+        elements[0] = last
+        sink()
+        return first
+    }
+
+    mutating func replaceFirst(with element: Element) {
+        guard !elements.isEmpty else { return insert(element) }
+        elements[0] = element
+        sink()
+    }
+
+    private mutating func sink() {
+        var parent = 0
+        while true {
+            var least = parent
+            for child in [2 * parent + 1, 2 * parent + 2] where child < elements.count && elements[child] < elements[least] {
+                least = child
+            }
+            guard least != parent else { return }
+            elements.swapAt(parent, least)
+            parent = least
+        }
+    }
+}

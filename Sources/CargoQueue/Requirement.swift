@@ -1,0 +1,39 @@
+public import CargoWire
+
+/// What a host must have to be given a job; jobs with equal requirements share a bucket of the ready queue.
+public struct Requirement: Hashable, Sendable {
+    /// The cargo's kind.
+    public var kind: String
+    /// Context tier, 1–4.
+    public var tier: Int
+    /// Hard filter; nil anywhere.
+    public var region: String?
+    /// Hosts that lost or failed these jobs; given to them only when no other known host fits.
+    public var avoided: [String]
+
+    public init(kind: String, tier: Int, region: String? = nil, avoided: [String] = []) {
+        self.kind = kind
+        self.tier = tier
+        self.region = region
+        self.avoided = avoided
+    }
+
+    /// Whether a host with these capabilities could run it; `avoided` is not asked here.
+    public func fits(_ capabilities: HostCapabilities) -> Bool {
+        guard (capabilities.kinds ?? ["process"]).contains(kind) else { return false }
+        guard tier <= (capabilities.maxContextTier ?? 4) else { return false }
+        guard let region else { return true }
+        return capabilities.region == region
+    }
+
+    /// As one short text, for the job's row.
+    var stored: String { "\(kind)|\(tier)|\(region ?? "")" }
+
+    init(stored: String, avoided: [String]) {
+        let parts = stored.split(separator: "|", omittingEmptySubsequences: false).map(String.init)
+        kind = parts.first ?? "process"
+        tier = parts.count > 1 ? Int(parts[1]) ?? 1 : 1
+        region = parts.count > 2 && !parts[2].isEmpty ? parts[2] : nil
+        self.avoided = avoided
+    }
+}

@@ -1,0 +1,337 @@
+import CargoArtifact
+public import CargoWire
+import Crypto
+import Foundation
+import GRDB
+import Synchronization
+
+/// The writes: each is one step of the state machine inside one savepoint of a group commit.
+extension SQLiteJobStore {
+    public func submit(_ job: NewJob) async throws -> Submission {
+        let waiting = hot.withLock { $0.ready.queued(of: job.account) }
+        guard waiting < settings.queuedPerAccount else { throw StoreError.quotaExceeded(settings.queuedPerAccount) }
+        let settings = settings
+        return try await writer.perform { [self] database, effects in
+            let now = settings.clocks.wall()
+            if let repeated = try repetition(database, job) { return Submission(job: repeated, repeated: true) }
+            let id = job.id ?? JobID(at: now)
+            let key = JobKey(account: job.account, id: id)
+            let salt = Data((0..<16).map { _ in UInt8.random(in: .min ... .max) })
+            var detail = TransitionDetail()
+            detail.payload = AuditChain.commitment(to: job.spec, salt: salt)
+            detail.cargo = job.cargo
+            detail.digest = job.digest
+            var first = Transition(
+                sequence: 1, at: now, actor: "account:\(job.account)", status: .queued, attempt: 0, host: nil,
+                detail: try SQLiteRows.encode(detail), hash: Data())
+            first.hash = AuditChain.hash(first, of: id, after: AuditChain.origin)
+            let record = JobRecord(
+                key: key, state: JobState(maxAttempts: job.maxAttempts), tier: job.tier, priority: job.priority, cargo: job.cargo,
+                digest: job.digest, requirement: job.requirement, createdAt: now, token: "", sequence: 1, head: first.hash)
+            do {
+                try SQLiteRows.insert(database, record)
+            } catch let error as DatabaseError where error.resultCode == .SQLITE_CONSTRAINT {
+                throw StoreError.idTaken
+            }
+            try SQLiteRows.append(database, first, of: key)
+            try database.cachedStatement(
+                sql: "INSERT INTO payloads (account, id, spec, salt, metadata, files, retention) VALUES (?,?,?,?,?,?,?)"
+            ).execute(arguments: [
+                key.account, id.bytes, job.spec, salt, job.metadata, job.files.isEmpty ? nil : try SQLiteRows.text(job.files),
+                job.retention,
+            ])
+            if let idempotency = job.idempotency {
+                try database.cachedStatement(
+                    sql: "INSERT INTO idempotency (account, operation, key, body, job, created) VALUES (?,?,?,?,?,?)"
+                ).execute(arguments: [
+                    job.account, idempotency.operation, idempotency.key, idempotency.bodyDigest, id.bytes, now.milliseconds,
+                ])
+            }
+            effects.append { self.ready(record, notBefore: nil) }
+            return Submission(job: record, repeated: false)
+        }
+    }
+
+    private func repetition(_ database: Database, _ job: NewJob) throws -> JobRecord? {
+        guard let idempotency = job.idempotency else { return nil }
+        let statement = try database.cachedStatement(
+            sql: "SELECT body, job FROM idempotency WHERE account = ? AND operation = ? AND key = ?")
+        guard let row = try Row.fetchOne(statement, arguments: [job.account, idempotency.operation, idempotency.key]) else {
+            return nil
+        }
+        let body: Data = row[0]
+        guard body == idempotency.bodyDigest else { throw StoreError.idempotencyConflict }
+        let bytes: Data = row[1]
+        guard let id = JobID(bytes: bytes), let record = try SQLiteRows.load(database, JobKey(account: job.account, id: id)) else {
+            throw StoreError.notFound
+        }
+        return record
+    }
+
+    public func claim(_ ask: ClaimAsk) async throws -> GrantedClaim? {
+        let seen = settings.clocks.uptime()
+        let held = hot.withLock { hot -> HotState.LiveLease? in
+            hot.saw(ask.host, ask.capabilities, at: seen)
+            guard let claimID = ask.claimID else { return nil }
+            return hot.claims[HotState.ClaimName(host: ask.host, claimID: claimID)].flatMap { hot.leases[$0] }
+        }
+        if let held, let again = try await claimAgain(held) { return again }
+        while let entry = hot.withLock({ $0.take(for: ask.host, ask.capabilities, at: seen) }) {
+            do {
+                return try await grant(entry, ask)
+            } catch is StaleInput {
+                continue  // It was cancelled while it waited in memory.
+            } catch StoreError.notFound {
+                continue
+            } catch {
+                hot.withLock { $0.ready.insert(entry) }
+                throw error
+            }
+        }
+        return nil
+    }
+
+    private func claimAgain(_ held: HotState.LiveLease) async throws -> GrantedClaim? {
+        try await database.read { [self] database in
+            guard let record = try SQLiteRows.load(database, held.key), record.token == held.token else { return nil }
+            return GrantedClaim(job: record, lease: lease(of: record), spec: try spec(database, held.key))
+        }
+    }
+
+    private func spec(_ database: Database, _ key: JobKey) throws -> Data {
+        let statement = try database.cachedStatement(sql: "SELECT spec FROM payloads WHERE account = ? AND id = ?")
+        guard let spec = try Data.fetchOne(statement, arguments: [key.account, key.id.bytes]) else { throw StoreError.notFound }
+        return spec
+    }
+
+    private func grant(_ entry: ReadyQueue.Entry, _ ask: ClaimAsk) async throws -> GrantedClaim {
+        let token = Self.randomToken()
+        return try await writer.perform { [self] database, effects in
+            guard let record = try SQLiteRows.load(database, entry.key) else { throw StoreError.notFound }
+            var claimed = record
+            claimed.token = token
+            let next = try advance(
+                database, from: record, to: claimed, .claimed(host: ask.host), actor: "host:\(ask.host)", lease: nil, &effects)
+            try database.cachedStatement(
+                sql: "INSERT INTO attempts (id, attempt, account, host, token, claim, claimed) VALUES (?,?,?,?,?,?,?)"
+            ).execute(arguments: [
+                next.key.id.bytes, next.state.attempt, next.key.account, ask.host, token, ask.claimID,
+                settings.clocks.wall().milliseconds,
+            ])
+            let granted = GrantedClaim(job: next, lease: lease(of: next), spec: try spec(database, entry.key))
+            effects.append { [self] in
+                let deadline = settings.clocks.uptime().advanced(bySeconds: settings.leaseSeconds)
+                hot.withLock { $0.grant(liveLease(of: next, claimID: ask.claimID, deadline: deadline)) }
+            }
+            return granted
+        }
+    }
+
+    static func randomToken() -> String {
+        hexadecimal((0..<16).map { _ in UInt8.random(in: .min ... .max) })
+    }
+
+    public func renew(_ id: JobID, _ lease: Lease) async throws -> Bool {
+        guard lease.generation == generation else { throw StoreError.leaseLost }
+        let now = settings.clocks.uptime()
+        let held = hot.withLock { hot -> HotState.LiveLease? in
+            guard let held = hot.live(id, lease) else { return nil }
+            hot.renew(id, until: now.advanced(bySeconds: settings.leaseSeconds))
+            hot.saw(lease.host, nil, at: now)
+            return held
+        }
+        guard let held else { throw StoreError.leaseLost }
+        return held.cancel
+    }
+
+    public func holder(_ id: JobID, _ lease: Lease) async throws -> (key: JobKey, attempt: Int) {
+        guard lease.generation == generation, let held = hot.withLock({ $0.live(id, lease) }) else { throw StoreError.leaseLost }
+        return (held.key, held.attempt)
+    }
+
+    public func stage(_ output: OutputFile, for id: JobID, _ lease: Lease) async throws {
+        let (key, attempt) = try await holder(id, lease)
+        try await writer.perform { database, _ in
+            guard let record = try SQLiteRows.load(database, key), record.token == lease.token, record.state.attempt == attempt,
+                record.state.status == .provisioning || record.state.status == .processing
+            else { throw StoreError.leaseLost }
+            try database.cachedStatement(
+                sql: "INSERT OR REPLACE INTO outputs (id, attempt, account, path, size, sha256) VALUES (?,?,?,?,?,?)"
+            ).execute(arguments: [id.bytes, attempt, key.account, output.path, output.size, output.sha256])
+        }
+    }
+
+    public func report(_ id: JobID, _ lease: Lease, _ input: JobInput, _ end: AttemptEnd) async throws -> JobRecord {
+        guard lease.generation == generation else { throw StoreError.leaseLost }
+        return try await writer.perform { [self] database, effects in
+            guard
+                let attempt = try Row.fetchOne(
+                    try database.cachedStatement(
+                        sql: "SELECT account, answer FROM attempts WHERE id = ? AND attempt = ? AND token = ? AND host = ?"),
+                    arguments: [id.bytes, lease.epoch, lease.token, lease.host]),
+                let record = try SQLiteRows.load(database, JobKey(account: attempt[0], id: id))
+            else { throw StoreError.leaseLost }
+            if let answer: Int = attempt[1] {
+                // The same report again, its answer was lost on the way: say what was said then.
+                var then = record
+                then.state.status = SQLiteRows.status(answer)
+                then.state.attempt = lease.epoch
+                return then
+            }
+            guard record.state.attempt == lease.epoch, record.token == lease.token else { throw StoreError.leaseLost }
+            let missing = try missingOutputs(database, end.outputs, of: id, attempt: lease.epoch)
+            guard missing.isEmpty else { throw StoreError.outputsMissing(missing) }
+            let next: JobRecord
+            do {
+                next = try advance(
+                    database, from: record, to: record, input, actor: "host:\(lease.host)", lease: lease, end: end, &effects)
+            } catch is StaleInput {
+                throw StoreError.leaseLost
+            }
+            if input != .started {
+                try database.cachedStatement(sql: "UPDATE attempts SET answer = ? WHERE id = ? AND attempt = ?")
+                    .execute(arguments: [SQLiteRows.code(next.state.status), id.bytes, lease.epoch])
+            }
+            return next
+        }
+    }
+
+    private func missingOutputs(_ database: Database, _ outputs: [OutputFile], of id: JobID, attempt: Int) throws -> [String] {
+        let statement = try database.cachedStatement(
+            sql: "SELECT 1 FROM outputs WHERE id = ? AND attempt = ? AND path = ? AND size = ? AND sha256 = ?")
+        var missing: [String] = []
+        for output in outputs where missing.count < 10 {
+            let there = try Int.fetchOne(statement, arguments: [id.bytes, attempt, output.path, output.size, output.sha256])
+            if there == nil { missing.append(output.path) }
+        }
+        return missing
+    }
+
+    public func cancel(_ key: JobKey, actor: String) async throws -> JobRecord {
+        try await stepOfOwner(key, .cancelRequested, actor: actor)
+    }
+
+    public func replay(_ key: JobKey, actor: String) async throws -> JobRecord {
+        try await stepOfOwner(key, .replayed, actor: actor)
+    }
+
+    private func stepOfOwner(_ key: JobKey, _ input: JobInput, actor: String) async throws -> JobRecord {
+        try await writer.perform { [self] database, effects in
+            guard let record = try SQLiteRows.load(database, key) else { throw StoreError.notFound }
+            do {
+                return try advance(database, from: record, to: record, input, actor: actor, lease: nil, &effects)
+            } catch let stale as StaleInput {
+                throw StoreError.wrongState(stale.status)
+            }
+        }
+    }
+
+    public func tick() async throws {
+        let (now, uptime) = (settings.clocks.wall(), settings.clocks.uptime())
+        let (due, expired) = hot.withLock { hot in
+            (hot.promote(now: now), hot.expired(at: uptime, leaseSeconds: settings.leaseSeconds))
+        }
+        for requirement in due { onReady(requirement) }
+        for lease in expired { try await lose(lease, input: .hostLost, actor: "coordinator", deadline: uptime) }
+    }
+
+    /// The claim's answer could not be delivered: the job goes back as if it had not been claimed.
+    public func undelivered(_ claim: GrantedClaim) async throws {
+        guard let held = hot.withLock({ $0.live(claim.job.key.id, claim.lease) }) else { return }
+        try await lose(held, input: .claimUndelivered, actor: "coordinator", deadline: nil)
+    }
+
+    /// Ends a lease from this side, unless it was renewed since `deadline` was looked at.
+    private func lose(_ lease: HotState.LiveLease, input: JobInput, actor: String, deadline: Uptime?) async throws {
+        let stillOut = hot.withLock { hot -> Bool in
+            guard let held = hot.leases[lease.key.id], held.token == lease.token else { return false }
+            if let deadline, held.deadline >= deadline { return false }
+            hot.end(lease.key.id)
+            return true
+        }
+        guard stillOut else { return }
+        onLeaseEnding(lease.key.id, lease.attempt)
+        do {
+            _ = try await writer.perform { [self] database, effects in
+                guard let record = try SQLiteRows.load(database, lease.key), record.token == lease.token else { return }
+                let under = self.lease(of: record)
+                guard record.state.status == .provisioning || record.state.status == .processing else { return }
+                _ = try advance(database, from: record, to: record, input, actor: actor, lease: under, &effects)
+            }
+        } catch is StaleInput {
+            return
+        } catch {
+            // Not on disk: the lease is out again until the next tick tries anew.
+            hot.withLock { $0.grant(lease) }
+            throw error
+        }
+    }
+
+    /// One step of the machine with everything it asks for: row, audit trail, result, effects after the commit.
+    /// - Parameter new: the record with what the caller itself changes; its state is replaced by the step's.
+    private func advance(
+        _ database: Database, from old: JobRecord, to new: JobRecord, _ input: JobInput, actor: String, lease: Lease?,
+        end: AttemptEnd = AttemptEnd(), _ effects: inout GroupCommit.Effects
+    ) throws -> JobRecord {
+        let step = try machine.step(old.state, input)
+        guard let asked = step.record else { return old }
+        let now = settings.clocks.wall()
+        var next = new
+        next.state = step.state
+        if step.state.status == .processing, next.startedAt == nil { next.startedAt = now }
+        next.finishedAt = step.state.status.isFinal ? now : nil
+        next.notBefore = nil
+        for case .enqueue(let failure) in step.actions where failure > 0 {
+            next.notBefore = now.advanced(bySeconds: Backoff.seconds(failure: failure, random: settings.random()))
+        }
+        let accepted = step.state.status == .complete || step.state.status == .error || step.state.status == .cancelled
+        var detail = TransitionDetail()
+        detail.exit = asked.exit
+        detail.error = asked.error
+        detail.note = asked.note
+        detail.logBytes = end.logBytes
+        detail.logSHA256 = end.logSHA256
+        detail.outputs = accepted && !end.outputs.isEmpty ? end.outputs : nil
+        detail.outcome = try end.outcome.map { try JSONDecoder().decode(JSONValue.self, from: $0) }
+        var transition = Transition(
+            sequence: old.sequence + 1, at: now, actor: actor, status: asked.status, attempt: asked.attempt, host: asked.host,
+            detail: try SQLiteRows.encode(detail), hash: Data())
+        transition.hash = AuditChain.hash(transition, of: old.key.id, after: old.head)
+        next.sequence = transition.sequence
+        next.head = transition.hash
+        guard try SQLiteRows.replace(database, old, with: next, under: lease) else { throw StoreError.leaseLost }
+        try SQLiteRows.append(database, transition, of: old.key)
+        if asked.exit != nil || asked.error != nil || accepted {
+            try database.cachedStatement(
+                sql: "INSERT OR REPLACE INTO results (account, id, attempt, exit, error, outputs) VALUES (?,?,?,?,?,?)"
+            ).execute(arguments: [
+                old.key.account, old.key.id.bytes, next.state.attempt, try SQLiteRows.text(asked.exit),
+                try SQLiteRows.text(asked.error), accepted ? try SQLiteRows.text(end.outputs) : nil,
+            ])
+        }
+        let settled = next
+        effects.append { [self] in apply(step.actions, settled, cancelRequested: input == .cancelRequested) }
+        return next
+    }
+
+    private func apply(_ actions: [JobAction], _ record: JobRecord, cancelRequested: Bool) {
+        if cancelRequested { hot.withLock { $0.markCancelled(record.key.id) } }
+        for action in actions {
+            switch action {
+            case .enqueue: ready(record, notBefore: record.notBefore)
+            case .endLease:
+                onLeaseEnding(record.key.id, record.state.attempt)
+                hot.withLock { $0.end(record.key.id) }
+            case .grantLease, .settle: break
+            }
+        }
+        onChange(record.key.id)
+    }
+
+    private func ready(_ record: JobRecord, notBefore: Timestamp?) {
+        let entry = entry(of: record)
+        let now = settings.clocks.wall()
+        let isReady = hot.withLock { $0.enqueue(entry, notBefore: notBefore, now: now) }
+        if isReady { onReady(entry.requirement) }
+    }
+}

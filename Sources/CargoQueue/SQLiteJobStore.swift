@@ -1,0 +1,157 @@
+public import CargoWire
+public import Foundation
+import GRDB
+import Synchronization
+
+/// How a store behaves; tests shorten its times.
+public struct StoreSettings: Sendable {
+    public var leaseSeconds: Double = 30
+    public var maxLosses = 3
+    /// Queued jobs of one account at most.
+    public var queuedPerAccount = 2_000_000
+    public var clocks = Clocks()
+    /// In 0..<1, for backoff jitter.
+    public var random: @Sendable () -> Double = { Double.random(in: 0..<1) }
+
+    public init() {}
+}
+
+/// Jobs in one SQLite database that this process alone owns.
+public final class SQLiteJobStore: JobStore {
+    let database: DatabasePool
+    let writer: GroupCommit
+    let settings: StoreSettings
+    let machine: JobMachine
+    /// Rises when the data folder is restored from a copy.
+    let generation: Int
+    let hot = Mutex(HotState())
+    /// Told when a job with this requirement became ready: one waiter should ask.
+    let onReady: @Sendable (Requirement) -> Void
+    /// Told after a job's row changed.
+    let onChange: @Sendable (JobID) -> Void
+    /// Told before the commit that ends a lease, so that nothing more is written under it.
+    let onLeaseEnding: @Sendable (JobID, Int) -> Void
+
+    /// Opens the database at `path`, migrates it, and takes up every job that has not ended.
+    public init(
+        path: String, settings: StoreSettings = StoreSettings(), onReady: @escaping @Sendable (Requirement) -> Void = { _ in },
+        onChange: @escaping @Sendable (JobID) -> Void = { _ in },
+        onLeaseEnding: @escaping @Sendable (JobID, Int) -> Void = { _, _ in }, onCommit: @escaping @Sendable (Int) -> Void = { _ in }
+    ) throws {
+        database = try SQLiteSchema.open(path: path)
+        writer = GroupCommit(database: database, onCommit: onCommit)
+        self.settings = settings
+        machine = JobMachine(maxLosses: settings.maxLosses)
+        self.onReady = onReady
+        self.onChange = onChange
+        self.onLeaseEnding = onLeaseEnding
+        generation = try database.read { database in
+            try String.fetchOne(database, sql: "SELECT value FROM meta WHERE name = 'generation'").flatMap(Int.init) ?? 1
+        }
+        try takeUp()
+    }
+
+    /// Commits what waits and closes; nothing can be written afterwards.
+    public func close() {
+        writer.stop()
+        try? database.close()
+    }
+
+    /// Rebuilds queue and leases from the rows. Every lease gets its full time again.
+    private func takeUp() throws {
+        let now = settings.clocks.wall()
+        let deadline = settings.clocks.uptime().advanced(bySeconds: settings.leaseSeconds)
+        try database.read { database in
+            let rows = try Row.fetchCursor(
+                database,
+                sql: "SELECT \(SQLiteRows.columns) FROM jobs INDEXED BY jobs_open WHERE status < 3 ORDER BY id")
+            while let row = try rows.next() {
+                let record = try SQLiteRows.record(row)
+                if record.state.status == .queued {
+                    hot.withLock { _ = $0.enqueue(entry(of: record), notBefore: record.notBefore, now: now) }
+                } else {
+                    let claim = try String.fetchOne(
+                        database, sql: "SELECT claim FROM attempts WHERE id = ? AND attempt = ?",
+                        arguments: [record.key.id.bytes, record.state.attempt])
+                    hot.withLock { $0.grant(liveLease(of: record, claimID: claim, deadline: deadline)) }
+                }
+            }
+        }
+    }
+
+    /// The attempts that run: whoever keeps their logs opens them again after a start.
+    public func runningAttempts() -> [(id: JobID, attempt: Int)] {
+        hot.withLock { $0.leases.values.map { ($0.key.id, $0.attempt) } }
+    }
+
+    /// Jobs waiting in memory, delayed ones included.
+    public var queuedCount: Int { hot.withLock { $0.ready.count + $0.delayed.count } }
+
+    public var leaseCount: Int { hot.withLock { $0.leases.count } }
+
+    func entry(of record: JobRecord) -> ReadyQueue.Entry {
+        var requirement = record.requirement
+        requirement.avoided = record.state.avoided
+        return ReadyQueue.Entry(key: record.key, priority: record.priority, requirement: requirement)
+    }
+
+    func liveLease(of record: JobRecord, claimID: String?, deadline: Uptime) -> HotState.LiveLease {
+        HotState.LiveLease(
+            key: record.key, attempt: record.state.attempt, token: record.token, host: record.state.host ?? "", claimID: claimID,
+            deadline: deadline, cancel: record.state.cancelRequested)
+    }
+
+    func lease(of record: JobRecord) -> Lease {
+        Lease(
+            generation: generation, epoch: record.state.attempt, token: record.token, host: record.state.host ?? "",
+            seconds: settings.leaseSeconds)
+    }
+
+    // MARK: Reading
+
+    public func job(_ key: JobKey) async throws -> (JobRecord, JobResult, metadata: Data?) {
+        try await database.read { database in
+            guard let record = try SQLiteRows.load(database, key) else { throw StoreError.notFound }
+            var result = JobResult()
+            if let row = try Row.fetchOne(
+                try database.cachedStatement(sql: "SELECT exit, error, outputs FROM results WHERE account = ? AND id = ?"),
+                arguments: [key.account, key.id.bytes])
+            {
+                result.exit = try SQLiteRows.decode(ExitReport.self, row[0])
+                result.error = try SQLiteRows.decode(JobError.self, row[1])
+                result.outputs = try SQLiteRows.decode([OutputFile].self, row[2]) ?? []
+            }
+            let metadata = try Data.fetchOne(
+                try database.cachedStatement(sql: "SELECT metadata FROM payloads WHERE account = ? AND id = ?"),
+                arguments: [key.account, key.id.bytes])
+            return (record, result, metadata)
+        }
+    }
+
+    public func jobs(of account: Int64, status: JobStatus?, before: JobID?, limit: Int) async throws -> [JobRecord] {
+        try await database.read { database in
+            var sql = "SELECT \(SQLiteRows.columns) FROM jobs WHERE account = ?"
+            var arguments: StatementArguments = [account]
+            if let before {
+                sql += " AND id < ?"
+                arguments += [before.bytes]
+            }
+            if let status {
+                sql += " AND status = ?"
+                arguments += [SQLiteRows.code(status)]
+            }
+            arguments += [limit]
+            let statement = try database.cachedStatement(sql: sql + " ORDER BY id DESC LIMIT ?")
+            return try Row.fetchAll(statement, arguments: arguments).map(SQLiteRows.record)
+        }
+    }
+
+    public func transitions(of key: JobKey, after sequence: Int64, limit: Int) async throws -> [Transition] {
+        try await database.read { database in
+            let statement = try database.cachedStatement(
+                sql: "SELECT seq, at, actor, status, attempt, host, detail, hash FROM transitions "
+                    + "WHERE account = ? AND id = ? AND seq > ? ORDER BY seq LIMIT ?")
+            return try Row.fetchAll(statement, arguments: [key.account, key.id.bytes, sequence, limit]).map(SQLiteRows.transition)
+        }
+    }
+}
