@@ -19,6 +19,8 @@ let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
 let arguments = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
 let hummingbird = Target.Dependency.product(name: "Hummingbird", package: "hummingbird")
 let signals = Target.Dependency.product(name: "UnixSignals", package: "swift-service-lifecycle")
+let nio = Target.Dependency.product(name: "NIOCore", package: "swift-nio")
+let httpTypes = Target.Dependency.product(name: "HTTPTypes", package: "swift-http-types")
 let lifecycle = Target.Dependency.product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
 
 /// A room of the house: one folder of `Sources/`, one job. Imports point downwards only.
@@ -44,6 +46,7 @@ let package = Package(
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
         .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
+        .package(url: "https://github.com/apple/swift-http-types", from: "1.0.0"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
         .package(url: "https://github.com/apple/swift-system", from: "1.8.1"),
@@ -102,17 +105,24 @@ let package = Package(
                 "CargoArtifact", "CargoFiles", "CargoWire", crypto, logging, system,
                 .product(name: "GRDB", package: "GRDB.swift"),
             ]),
-        room("CargoRegistry", ["CargoArtifact", "CargoFiles", "CargoStore", "CargoWire", crypto, hummingbird, system]),
+        room(
+            "CargoRegistry",
+            ["CargoArtifact", "CargoFiles", "CargoStore", "CargoWire", crypto, httpTypes, hummingbird, nio, system]),
         room(
             "CargoGateway",
             [
-                "CargoArtifact", "CargoQueue", "CargoRegistry", "CargoStore", "CargoWire", crypto, hummingbird, logging,
+                "CargoArtifact", "CargoFiles", "CargoQueue", "CargoRegistry", "CargoSigning", "CargoStore", "CargoWire", crypto,
+                httpTypes, hummingbird, logging, nio, system,
             ]),
         room(
             "CargoCoordinator",
             [
                 "CargoArtifact", "CargoFiles", "CargoGateway", "CargoQueue", "CargoRegistry", "CargoStore", "CargoWire",
-                crypto, hummingbird, lifecycle, logging, system,
+                crypto, hummingbird, lifecycle, logging, nio, system,
+                .product(name: "AsyncHTTPClient", package: "async-http-client"),
+                .product(name: "HummingbirdCore", package: "hummingbird"),
+                .product(name: "UnixSignals", package: "swift-service-lifecycle"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
             ]),
 
         // Programs: parse, call, print.
@@ -129,7 +139,7 @@ let package = Package(
                 "CargoWire",
                 arguments, system,
             ]),
-        program("longshore-coordinator", ["CargoCoordinator", arguments, logging, lifecycle]),
+        program("longshore-coordinator", ["CargoCoordinator", "CargoQueue", arguments, logging, lifecycle, system]),
 
         .plugin(name: "EmbedPrograms", capability: .buildTool()),
 

@@ -1,6 +1,6 @@
 public import CargoWire
 import Crypto
-public import Foundation
+import Foundation
 import GRDB
 import Synchronization
 
@@ -21,6 +21,8 @@ public struct HostRecord: Hashable, Sendable {
     public let account: Int64
     public let name: String
     public let publicKey: String?
+    /// The key that registered it: plain scripts use that one key for everything.
+    public let registeredBy: String
 }
 
 /// A token that was just made: the only moment at which it is known in clear.
@@ -47,12 +49,13 @@ public final class Directory: Sendable {
             {
                 let scopes: String = row[3]
                 keys[row[0]] = Principal(
-                    account: row[2], keyID: row[1], scopes: Set(scopes.split(separator: ",").compactMap { Scope(rawValue: String($0)) }),
+                    account: row[2], keyID: row[1],
+                    scopes: Set(scopes.split(separator: ",").compactMap { Scope(rawValue: String($0)) }),
                     host: row[4])
             }
             var hosts: [String: HostRecord] = [:]
-            for row in try Row.fetchAll(database, sql: "SELECT id, account, name, public_key FROM hosts") {
-                let host = HostRecord(id: row[0], account: row[1], name: row[2], publicKey: row[3])
+            for row in try Row.fetchAll(database, sql: "SELECT id, account, name, public_key, registered_by FROM hosts") {
+                let host = HostRecord(id: row[0], account: row[1], name: row[2], publicKey: row[3], registeredBy: row[4])
                 hosts[host.id] = host
             }
             return (keys, hosts)
@@ -94,7 +97,7 @@ public final class Directory: Sendable {
                 sql: "INSERT INTO keys (hash, id, account, name, scopes, created) VALUES (?,?,?,?,?,?)",
                 arguments: [hash, id, number, name, list, now.milliseconds])
             let principal = Principal(account: number, keyID: id, scopes: scopes, host: nil)
-            effects.append { keys.withLock { $0[hash] = principal } }
+            effects.append { [self] in keys.withLock { $0[hash] = principal } }
         }
         return MintedKey(id: id, token: token)
     }
@@ -116,8 +119,8 @@ public final class Directory: Sendable {
             {
                 id = known
                 try database.execute(
-                    sql: "UPDATE hosts SET name = ?, slots = ?, capabilities = ? WHERE id = ?",
-                    arguments: [registration.name, registration.slots, capabilities, id])
+                    sql: "UPDATE hosts SET name = ?, slots = ?, capabilities = ?, registered_by = ? WHERE id = ?",
+                    arguments: [registration.name, registration.slots, capabilities, principal.keyID, id])
             } else {
                 try database.execute(
                     sql: "INSERT INTO hosts (id, account, registered_by, name, public_key, slots, capabilities, created) "
@@ -131,9 +134,10 @@ public final class Directory: Sendable {
                 sql: "INSERT INTO keys (hash, id, account, name, scopes, host, created) VALUES (?,?,?,?,?,?,?)",
                 arguments: [hash, keyID, principal.account, registration.name, Scope.host.rawValue, id, now.milliseconds])
             let record = HostRecord(
-                id: id, account: principal.account, name: registration.name, publicKey: registration.publicKey)
+                id: id, account: principal.account, name: registration.name, publicKey: registration.publicKey,
+                registeredBy: principal.keyID)
             let own = Principal(account: principal.account, keyID: keyID, scopes: [.host], host: id)
-            effects.append {
+            effects.append { [self] in
                 keys.withLock { $0[hash] = own }
                 hosts.withLock { $0[record.id] = record }
             }

@@ -10,6 +10,8 @@ public struct RingCause: OptionSet, Sendable {
     public static let logs = RingCause(rawValue: 2)
     public static let progress = RingCause(rawValue: 4)
     public static let work = RingCause(rawValue: 8)
+    /// The coordinator is going: whoever waits should answer now.
+    public static let closing = RingCause(rawValue: 16)
 }
 
 /// Wakes one waiting task; a ring while nobody waits is kept, not counted.
@@ -86,8 +88,16 @@ public final class Doorbell: Sendable {
 /// Tells the readers of a job that something of it changed. Holds nothing for jobs that nobody reads.
 public final class JobSignals: Sendable {
     private let listeners = Mutex<[JobID: [ObjectIdentifier: Doorbell]]>([:])
+    private let closing = Mutex(false)
 
     public init() {}
+
+    /// Rings everyone, now and from now on: open streams must not hold up a shutdown.
+    func close() {
+        closing.withLock { $0 = true }
+        let bells = listeners.withLock { $0.values.flatMap { Array($0.values) } }
+        for bell in bells { bell.ring(.closing) }
+    }
 
     public func ring(_ id: JobID, _ cause: RingCause) {
         let bells = listeners.withLock { $0[id].map { Array($0.values) } } ?? []
@@ -96,6 +106,7 @@ public final class JobSignals: Sendable {
 
     func listen(_ id: JobID, _ bell: Doorbell) {
         listeners.withLock { $0[id, default: [:]][ObjectIdentifier(bell)] = bell }
+        if closing.withLock({ $0 }) { bell.ring(.closing) }
     }
 
     func leave(_ id: JobID, _ bell: Doorbell) {
@@ -117,12 +128,24 @@ final class ClaimWaiters: Sendable {
     private struct State {
         var next: UInt64 = 0
         var waiters: [Waiter] = []
+        var closing = false
     }
 
     private let state = Mutex(State())
 
+    /// Everyone answers now, and nobody waits any more.
+    func close() {
+        let bells = state.withLock { state in
+            state.closing = true
+            defer { state.waiters = [] }
+            return state.waiters.map(\.bell)
+        }
+        for bell in bells { bell.ring(.closing) }
+    }
+
     func enter(_ bell: Doorbell, _ capabilities: HostCapabilities) -> UInt64 {
         state.withLock { state in
+            if state.closing { bell.ring(.closing) }
             state.next += 1
             state.waiters.append(Waiter(number: state.next, bell: bell, capabilities: capabilities))
             return state.next

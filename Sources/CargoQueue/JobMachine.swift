@@ -177,7 +177,8 @@ public struct JobMachine: Hashable, Sendable {
         if next.losses >= maxLosses {
             next.status = .error
             let error = JobError(
-                .poison, "The job lost its host \(next.losses) times. See that the cargo does not bring its host down, then replay it.")
+                .poison,
+                "The job lost its host \(next.losses) times. See that the cargo does not bring its host down, then replay it.")
             return JobStep(state: next, record: record(next, error: error), actions: [.endLease, .settle])
         }
         next.status = .queued

@@ -28,6 +28,8 @@ public struct JobResult: Sendable {
     public var exit: ExitReport?
     public var error: JobError?
     public var outputs: [OutputFile] = []
+
+    public init() {}
 }
 
 /// One row of a job's audit trail.

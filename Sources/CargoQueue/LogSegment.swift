@@ -5,18 +5,18 @@ import Synchronization
 import SystemPackage
 
 /// Bytes of one stream at one place of an attempt's combined log.
-public struct LogPiece: Sendable {
-    public var stream: LogChunk.Stream
-    public var offset: Int64
-    public var bytes: [UInt8]
+struct LogPiece: Sendable {
+    var stream: LogChunk.Stream
+    var offset: Int64
+    var bytes: [UInt8]
 
-    public init(stream: LogChunk.Stream, offset: Int64, bytes: [UInt8]) {
+    init(stream: LogChunk.Stream, offset: Int64, bytes: [UInt8]) {
         self.stream = stream
         self.offset = offset
         self.bytes = bytes
     }
 
-    public var end: Int64 { offset + Int64(bytes.count) }
+    var end: Int64 { offset + Int64(bytes.count) }
 }
 
 /// The log of one attempt: an append-only file of framed records, which readers follow while it grows.
@@ -121,7 +121,8 @@ final class LogSegment: Sendable {
 
     // MARK: Records
 
-    private static func frame(_ bytes: ArraySlice<UInt8>, _ stream: LogChunk.Stream, _ offset: Int64, into buffer: inout [UInt8]) {
+    private static func frame(_ bytes: ArraySlice<UInt8>, _ stream: LogChunk.Stream, _ offset: Int64, into buffer: inout [UInt8])
+    {
         let start = buffer.count
         for shift in stride(from: 0, to: 32, by: 8) { buffer.append(UInt8(truncatingIfNeeded: bytes.count >> shift)) }
         buffer += [stream == .stdout ? 1 : 2, 0, 0, 0]

@@ -1,7 +1,7 @@
 import CargoWire
 import Foundation
 import Synchronization
-import SystemPackage
+public import SystemPackage
 
 /// The logs of all attempts: one segment file each, written at once, flushed to disk in batches by one thread.
 public final class LogStore: @unchecked Sendable {
@@ -96,7 +96,9 @@ public final class LogStore: @unchecked Sendable {
     }
 
     /// The next bytes of one stream from a position, at most `limit`; nil where the log ends for now.
-    func read(_ id: JobID, attempt: Int, from position: inout LogPosition, limit: Int = LogSegment.largestRecord) throws -> LogPiece? {
+    func read(_ id: JobID, attempt: Int, from position: inout LogPosition, limit: Int = LogSegment.largestRecord) throws
+        -> LogPiece?
+    {
         let name = Name(id: id, attempt: attempt)
         if let live = open.withLock({ $0[name] }) {
             // Only what `append` has finished: a record is never read while it is being written.

@@ -62,7 +62,8 @@ extension SQLiteJobStore {
         let body: Data = row[0]
         guard body == idempotency.bodyDigest else { throw StoreError.idempotencyConflict }
         let bytes: Data = row[1]
-        guard let id = JobID(bytes: bytes), let record = try SQLiteRows.load(database, JobKey(account: job.account, id: id)) else {
+        guard let id = JobID(bytes: bytes), let record = try SQLiteRows.load(database, JobKey(account: job.account, id: id))
+        else {
             throw StoreError.notFound
         }
         return record

@@ -36,7 +36,8 @@ public final class SQLiteJobStore: JobStore {
     public init(
         path: String, settings: StoreSettings = StoreSettings(), onReady: @escaping @Sendable (Requirement) -> Void = { _ in },
         onChange: @escaping @Sendable (JobID) -> Void = { _ in },
-        onLeaseEnding: @escaping @Sendable (JobID, Int) -> Void = { _, _ in }, onCommit: @escaping @Sendable (Int) -> Void = { _ in }
+        onLeaseEnding: @escaping @Sendable (JobID, Int) -> Void = { _, _ in },
+        onCommit: @escaping @Sendable (Int) -> Void = { _ in }
     ) throws {
         database = try SQLiteSchema.open(path: path)
         writer = GroupCommit(database: database, onCommit: onCommit)
@@ -107,6 +108,13 @@ public final class SQLiteJobStore: JobStore {
             seconds: settings.leaseSeconds)
     }
 
+    /// Goes through one commit, so that an answer means that the store can write.
+    public func probe() async throws {
+        try await writer.perform { database, _ in
+            try database.cachedStatement(sql: "INSERT OR REPLACE INTO meta (name, value) VALUES ('probe', '1')").execute()
+        }
+    }
+
     // MARK: Reading
 
     public func job(_ key: JobKey) async throws -> (JobRecord, JobResult, metadata: Data?) {
@@ -125,6 +133,31 @@ public final class SQLiteJobStore: JobStore {
                 try database.cachedStatement(sql: "SELECT metadata FROM payloads WHERE account = ? AND id = ?"),
                 arguments: [key.account, key.id.bytes])
             return (record, result, metadata)
+        }
+    }
+
+    /// The blobs behind a job's input files, HEX by name.
+    public func files(of key: JobKey) async throws -> [String: String] {
+        try await database.read { database in
+            let statement = try database.cachedStatement(sql: "SELECT files FROM payloads WHERE account = ? AND id = ?")
+            return try SQLiteRows.decode(
+                [String: String].self, try String.fetchOne(statement, arguments: [key.account, key.id.bytes])) ?? [:]
+        }
+    }
+
+    /// Makes uploaded bytes known under an id of this account.
+    public func addUpload(_ upload: Upload, account: Int64) async throws {
+        let now = settings.clocks.wall()
+        try await writer.perform { database, _ in
+            try database.cachedStatement(sql: "INSERT INTO uploads (account, id, size, sha256, created) VALUES (?,?,?,?,?)")
+                .execute(arguments: [account, upload.id, upload.size, upload.sha256, now.milliseconds])
+        }
+    }
+
+    public func upload(_ id: String, account: Int64) async throws -> Upload? {
+        try await database.read { database in
+            let statement = try database.cachedStatement(sql: "SELECT size, sha256 FROM uploads WHERE account = ? AND id = ?")
+            return try Row.fetchOne(statement, arguments: [account, id]).map { Upload(id: id, size: $0[0], sha256: $0[1]) }
         }
     }
 

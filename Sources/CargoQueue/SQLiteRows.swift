@@ -88,7 +88,8 @@ enum SQLiteRows {
 
     static func append(_ database: Database, _ transition: Transition, of key: JobKey) throws {
         try database.cachedStatement(
-            sql: "INSERT INTO transitions (account, id, seq, at, actor, status, attempt, host, detail, hash) VALUES (?,?,?,?,?,?,?,?,?,?)"
+            sql:
+                "INSERT INTO transitions (account, id, seq, at, actor, status, attempt, host, detail, hash) VALUES (?,?,?,?,?,?,?,?,?,?)"
         ).execute(arguments: [
             key.account, key.id.bytes, transition.sequence, transition.at.milliseconds, transition.actor,
             code(transition.status), transition.attempt, transition.host, transition.detail, transition.hash,

@@ -91,7 +91,8 @@ enum SQLiteSchema {
             try database.execute(sql: "PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 4000; PRAGMA cache_size = -16384")
             let level = try Int.fetchOne(database, sql: "PRAGMA synchronous")
             guard level == 2 else {
-                throw StoreError.unavailable("SQLite did not accept synchronous=FULL (it reads \(level ?? -1)); nothing would be durable.")
+                throw StoreError.unavailable(
+                    "SQLite did not accept synchronous=FULL (it reads \(level ?? -1)); nothing would be durable.")
             }
         }
         try migrator.migrate(pool)

@@ -1,0 +1,123 @@
+import CargoFiles
+import CargoGateway
+public import CargoQueue
+import CargoRegistry
+import CargoStore
+import CargoWire
+import Hummingbird
+import HummingbirdCore
+public import Logging
+import NIOCore
+import ServiceLifecycle
+public import SystemPackage
+import UnixSignals
+
+#if canImport(Glibc)
+    import Glibc
+#endif
+
+/// Where and how one coordinator serves.
+public struct CoordinatorSettings: Sendable {
+    public var data: FilePath
+    public var host = "127.0.0.1"
+    public var port = 8080
+    public var store = StoreSettings()
+    /// Seconds that open requests have to end after SIGTERM.
+    public var shutdownSeconds = 5
+
+    public init(data: FilePath) { self.data = data }
+}
+
+/// The coordinator as one service: data folder, queue, registry, HTTP.
+public struct Coordinator: Sendable {
+    private let settings: CoordinatorSettings
+    private let logger: Logger
+    private let folder: DataFolder
+    private let queue: JobQueue
+    private let gateway: Gateway
+    /// The admin key, when this start made it: shown once.
+    public let newAdminKey: String?
+
+    /// Connections at most; more wait in the listener's backlog.
+    private static let mostConnections = 20_000
+    /// A client that sends nothing of an unfinished request, or asks nothing, for so long is disconnected.
+    private static let idleSeconds: Int64 = 75
+
+    /// Locks the data folder and takes up its jobs.
+    public init(_ settings: CoordinatorSettings, logger: Logger) async throws {
+        self.settings = settings
+        self.logger = logger
+        folder = try DataFolder(settings.data)
+        let metrics = GatewayMetrics()
+        queue = try JobQueue(folder: settings.data, settings: settings.store, onCommit: { metrics.committed($0) })
+        let blobs = try BlobStore(root: settings.data.appending("store"))
+        let registry = try RegistryIndex(folder: settings.data.appending("registry"), blobs: blobs)
+        gateway = Gateway(queue: queue, blobs: blobs, registry: registry, metrics: metrics)
+        if folder.hasAdminKey {
+            newAdminKey = nil
+        } else {
+            let key = try await queue.directory.createKey(name: "admin", scopes: Set(Scope.allCases), account: "default")
+            try folder.writeAdminKey(key.token)
+            newAdminKey = key.token
+        }
+    }
+
+    /// Makes a key in the data folder itself, for when no server runs.
+    func createKey(name: String, scopes: Set<Scope>, account: String) async throws -> MintedKey {
+        try await queue.directory.createKey(name: name, scopes: scopes, account: account)
+    }
+
+    func close() { queue.close() }
+
+    /// Serves until SIGTERM or SIGINT; `onReady` gets the address once it is bound.
+    public func run(onReady: @escaping @Sendable (String) -> Void) async throws {
+        signal(SIGPIPE, SIG_IGN)
+        let (folder, host, logger) = (folder, settings.host, logger)
+        var http = HTTP1Channel.Configuration(
+            additionalChannelHandlers: [CloseWhenPeerCloses()], idleTimeout: .seconds(Coordinator.idleSeconds))
+        http.httpDecoder = .init(maxHeaderFieldSize: 32 << 10, maxHeaderListSize: 64 << 10, maxHeaderFieldCount: 200)
+        let application = Application(
+            router: gateway.router(), server: .http1(configuration: http),
+            configuration: ApplicationConfiguration(
+                address: .hostname(host, port: settings.port), serverName: "longshore", backlog: 4096,
+                availableConnectionsDelegate: MaximumAvailableConnections(Coordinator.mostConnections)),
+            onServerRunning: { channel in
+                let address = "http://\(host.contains(":") ? "[\(host)]" : host):\(channel.localAddress?.port ?? 0)"
+                do {
+                    try folder.writeAddress(address)
+                } catch {
+                    logger.error("the address could not be written", metadata: ["error": "\(error)"])
+                }
+                onReady(address)
+            }, logger: logger)
+        var configuration = ServiceGroupConfiguration(
+            services: [
+                .init(service: QueueService(queue: queue)), .init(service: application),
+                .init(service: DrainService(queue: queue)),
+            ],
+            gracefulShutdownSignals: [.sigterm, .sigint], logger: logger)
+        configuration.maximumGracefulShutdownDuration = .seconds(settings.shutdownSeconds)
+        configuration.maximumCancellationDuration = .seconds(2)
+        try await ServiceGroup(configuration: configuration).run()
+        queue.close()
+    }
+}
+
+/// Drives leases and delayed jobs; goes last.
+private struct QueueService: Service {
+    let queue: JobQueue
+
+    func run() async throws {
+        await cancelWhenGracefulShutdown { await queue.run() }
+    }
+}
+
+/// Goes first at a shutdown: ends streams and polls, so that the server's connections can finish.
+private struct DrainService: Service {
+    let queue: JobQueue
+
+    func run() async throws {
+        try? await gracefulShutdown()
+        queue.drain()
+    }
+}

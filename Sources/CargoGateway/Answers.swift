@@ -1,0 +1,159 @@
+import CargoArtifact
+import CargoQueue
+import CargoRegistry
+import CargoWire
+import FoundationEssentials
+import HTTPTypes
+import Hummingbird
+import Logging
+import NIOCore
+
+/// A refusal on its way to the client, in the shape of RFC 9457.
+struct GatewayError: Error, Hashable, Sendable {
+    var status: Int
+    var code: String
+    var detail: String
+
+    init(_ status: Int, _ code: String, _ detail: String) {
+        self.status = status
+        self.code = code
+        self.detail = detail
+    }
+
+    static let noSuchJob = GatewayError(404, "not_found", "There is no such job for this key; `GET /jobs` lists yours.")
+
+    /// What any error of the rooms below means to a client; nil for what is our own fault.
+    init?(_ error: any Error) {
+        switch error {
+        case let error as GatewayError: self = error
+        case let error as StoreError: self.init(error)
+        case let error as JobQueue.CompletionError:
+            switch error {
+            case .logMissing(let offset):
+                self.init(
+                    409, "log_incomplete",
+                    "Log bytes are missing: send them from offset \(offset) with a heartbeat, then complete again.")
+            case .logDiffers:
+                self.init(
+                    422, "log_differs",
+                    "The log that arrived is not the one that was counted; fail the job and let it be tried again.")
+            }
+        case let error as Refusal: self.init(422, error.rule.replacing("-", with: "_"), error.message)
+        case let error as StrictJSONFailure: self.init(400, "invalid_json", "\(error)")
+        case let error as BlobTransfer.TooLarge: self.init(413, "too_large", "This body has at most \(error.limit) bytes.")
+        case let error as DecodingError: self.init(400, "invalid_body", GatewayError.sentence(error))
+        case is NIOTooManyBytesError: self.init(413, "too_large", "This body is too large; send files with POST /uploads.")
+        case let error as HTTPError:
+            self.init(
+                error.status.code, "http_\(error.status.code)",
+                error.body ?? "There is nothing here that answers this method; see /openapi.json.")
+        default: return nil
+        }
+    }
+
+    private init(_ error: StoreError) {
+        switch error {
+        case .notFound: self = .noSuchJob
+        case .leaseLost:
+            self.init(409, "lease_lost", "This lease is not, or no longer, the job's: stop the work and claim anew.")
+        case .idTaken: self.init(409, "id_taken", "This id belongs to another job; make a new UUIDv7.")
+        case .idempotencyConflict:
+            self.init(
+                409, "idempotency_conflict", "This Idempotency-Key was used with another body; use a new key for a new job.")
+        case .wrongState(let status):
+            self.init(409, "wrong_state", "The job is \(status.rawValue); only a job in error can be replayed.")
+        case .outputsMissing(let paths):
+            self.init(
+                409, "outputs_missing",
+                "Upload these outputs as they are listed, then complete again: \(paths.joined(separator: ", ")).")
+        case .quotaExceeded(let most):
+            self.init(
+                429, "quota_exceeded", "This account has \(most) queued jobs, its quota; wait for some to end or cancel some.")
+        case .unavailable(let reason):
+            let full = reason.contains("disk is full") || reason.contains("No space left")
+            self.init(
+                full ? 507 : 503, full ? "disk_full" : "unavailable",
+                full
+                    ? "The coordinator's disk is full; nothing was kept. Free space, then send it again."
+                    : "The coordinator could not keep this; send it again.")
+        }
+    }
+
+    private static func sentence(_ error: DecodingError) -> String {
+        func path(_ context: DecodingError.Context) -> String {
+            let path = context.codingPath.map(\.stringValue).joined(separator: ".")
+            return path.isEmpty ? "the body" : "'\(path)'"
+        }
+        switch error {
+        case .keyNotFound(let key, let context): return "The field '\(key.stringValue)' is missing in \(path(context))."
+        case .typeMismatch(_, let context), .valueNotFound(_, let context):
+            return "The value of \(path(context)) has another type than it should: \(context.debugDescription)"
+        case .dataCorrupted(let context): return "The value of \(path(context)) is refused: \(context.debugDescription)"
+        @unknown default: return "The body does not have the shape that this endpoint takes."
+        }
+    }
+
+    var response: Response {
+        let title = HTTPResponse.Status(integerLiteral: status).reasonPhrase
+        let problem = Problem(status: status, title: title, detail: detail, code: code)
+        var headers = HTTPFields()
+        headers[.contentType] = "application/problem+json"
+        if status == 401 { headers[.wwwAuthenticate] = "Bearer realm=\"longshore\"" }
+        if status == 503 || status == 429 { headers[.retryAfter] = "1" }
+        let data = (try? Answer.encoder.encode(problem)) ?? Data()
+        return Response(status: .init(integerLiteral: status), headers: headers, body: ResponseBody(byteBuffer: ByteBuffer(bytes: data)))
+    }
+}
+
+/// Answers in JSON.
+enum Answer {
+    static var encoder: JSONEncoder {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.withoutEscapingSlashes]
+        return encoder
+    }
+
+    static func json(_ value: some Encodable, status: HTTPResponse.Status = .ok) throws -> Response {
+        bytes(ByteBuffer(bytes: try encoder.encode(value)), status: status)
+    }
+
+    static func bytes(_ buffer: ByteBuffer, status: HTTPResponse.Status = .ok, type: String = "application/json") -> Response {
+        var headers = HTTPFields()
+        headers[.contentType] = type
+        headers[.cacheControl] = "no-store"
+        return Response(status: status, headers: headers, body: ResponseBody(byteBuffer: buffer))
+    }
+}
+
+/// Turns what a handler throws into an answer; what is our own fault is logged and says no more than that.
+struct ProblemMiddleware: RouterMiddleware {
+    typealias Context = GatewayContext
+
+    @concurrent
+    func handle(
+        _ request: Request, context: GatewayContext, next: @concurrent (Request, GatewayContext) async throws -> Response
+    ) async throws -> Response {
+        do {
+            return try await next(request, context)
+        } catch is CancellationError {
+            return GatewayError(503, "closing", "The coordinator is going down; send it again.").response
+        } catch is HTTPError where request.uri.path.hasPrefix("/v2/") {
+            return RegistryError.unsupported.response()
+        } catch {
+            if let known = GatewayError(error) { return known.response }
+            context.logger.error("request failed", metadata: ["path": "\(request.uri.path)", "error": "\(error)"])
+            return GatewayError(500, "internal_error", "The coordinator failed at this; its log says why.").response
+        }
+    }
+}
+
+/// Request headers of our own and those that HTTPTypes does not name. Each is a valid token (RFC 9110, section 5.1),
+/// so the initializer, which refuses only invalid ones, never gives nil.
+enum GatewayHeader {
+    static let lease = HTTPField.Name("Longshore-Lease")!
+    static let idempotencyKey = HTTPField.Name("Idempotency-Key")!
+    static let lastEventID = HTTPField.Name("Last-Event-ID")!
+    static let contentSecurityPolicy = HTTPField.Name("Content-Security-Policy")!
+    static let contentTypeOptions = HTTPField.Name("X-Content-Type-Options")!
+    static let accelBuffering = HTTPField.Name("X-Accel-Buffering")!
+}

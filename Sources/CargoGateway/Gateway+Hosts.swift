@@ -1,0 +1,191 @@
+import CargoArtifact
+import CargoFiles
+import CargoQueue
+import CargoRegistry
+import CargoStore
+import CargoWire
+import FoundationEssentials
+import HTTPTypes
+import Hummingbird
+import NIOCore
+
+/// The host's calls: register, claim, report.
+extension Gateway {
+    /// Bytes of a heartbeat's or a completion's JSON at most: 1 MiB of log, in base64 and escapes.
+    static let largestReport = 8 << 20
+
+    func addHosts(to router: Router<GatewayContext>) {
+        router.post("/hosts") { request, _ in
+            let principal = try caller(request, .host)
+            guard principal.host == nil else {
+                throw GatewayError(403, "forbidden", "A host's own token registers no hosts; use an account's key.")
+            }
+            let registration = try await body(HostRegistration.self, of: request, limit: 1 << 20)
+            guard !registration.name.isEmpty, registration.name.utf8.count <= 100,
+                registration.name.utf8.allSatisfy({ $0 >= 32 && $0 != 127 })
+            else { throw GatewayError(422, "invalid_host", "A host's 'name' has 1 to 100 bytes, no control characters.") }
+            try HostProof.check(registration)
+            let host = try await queue.directory.registerHost(registration, by: principal)
+            return try Answer.json(host, status: .created)
+        }
+        router.post("/hosts/next-job") { request, context in try await nextJob(request, context) }
+        router.post("/jobs/:id/heartbeat") { request, context in
+            let principal = try caller(request, .host)
+            let beat = try await body(Heartbeat.self, of: request, limit: Gateway.largestReport)
+            try check(beat.lease, principal)
+            try check(beat)
+            return try Answer.json(try await queue.heartbeat(try jobID(context), beat))
+        }
+        router.put("/jobs/:id/outputs/**") { request, context in try await putOutput(request, context) }
+        router.get("/jobs/:id/files/**") { request, context in try await inputFile(request, context) }
+        router.post("/jobs/:id/complete") { request, context in
+            let principal = try caller(request, .host)
+            let completion = try await body(Completion.self, of: request, limit: Gateway.largestReport)
+            try check(completion.lease, principal)
+            try check(completion)
+            return try Answer.json(JobView.job(try await queue.complete(try jobID(context), completion), JobResult()))
+        }
+        router.post("/jobs/:id/fail") { request, context in
+            let principal = try caller(request, .host)
+            let failure = try await body(Failure.self, of: request, limit: 1 << 20)
+            try check(failure.lease, principal)
+            guard !failure.error.code.isEmpty, failure.error.code.utf8.count <= 64, failure.error.message.utf8.count <= 8192
+            else {
+                throw GatewayError(422, "invalid_error", "An error's code has 1 to 64 bytes, its message at most 8192.")
+            }
+            return try Answer.json(JobView.job(try await queue.fail(try jobID(context), failure), JobResult()))
+        }
+    }
+
+    /// The host that a call acts for: the token's own, else the one named, else the only one that this key registered.
+    private func actingHost(_ principal: Principal, named: String?) throws -> String {
+        if let host = principal.host {
+            guard named == nil || named == host else {
+                throw GatewayError(403, "forbidden", "This token belongs to another host than the body names.")
+            }
+            return host
+        }
+        let hosts = queue.directory.hosts(of: principal.account)
+        if let named {
+            guard hosts.contains(where: { $0.id == named }) else {
+                throw GatewayError(404, "unknown_host", "There is no such host of this account; register it with POST /hosts.")
+            }
+            return named
+        }
+        let own = hosts.filter { $0.registeredBy == principal.keyID }
+        guard own.count == 1, let only = own.first else {
+            throw GatewayError(
+                422, "unknown_host", "This key registered \(own.count) hosts: name one in 'host', or use the host's own token.")
+        }
+        return only.id
+    }
+
+    /// A lease is used by the host that holds it, or by a key of its account; the store checks the rest of it.
+    private func check(_ lease: Lease, _ principal: Principal) throws {
+        if let host = principal.host {
+            guard host == lease.host else { throw GatewayError(StoreError.leaseLost) ?? .noSuchJob }
+        } else {
+            guard queue.directory.host(lease.host)?.account == principal.account else {
+                throw GatewayError(StoreError.leaseLost) ?? .noSuchJob
+            }
+        }
+    }
+
+    private func nextJob(_ request: Request, _ context: GatewayContext) async throws -> Response {
+        let principal = try caller(request, .host)
+        let ask = try await body(ClaimRequest.self, of: request, limit: 1 << 20)
+        let host = try actingHost(principal, named: ask.host)
+        if let slots = ask.slots, slots <= 0 { return Response(status: .noContent) }
+        if let id = ask.claimID, id.isEmpty || id.utf8.count > 128 {
+            throw GatewayError(422, "invalid_claim", "A claim_id has 1 to 128 bytes.")
+        }
+        let wait = min(60, max(0, ask.wait ?? 0))
+        let claim = ClaimAsk(host: host, capabilities: ask.capabilities ?? HostCapabilities(), claimID: ask.claimID)
+        let granted = try await context.untilClosed { try await queue.claim(claim, wait: wait) }
+        guard let granted else { return Response(status: .noContent) }
+        guard context.channel.isActive else {
+            // Who asked has gone: the job goes back at once instead of waiting for the lease to run out.
+            try await queue.store.undelivered(granted)
+            return Response(status: .noContent)
+        }
+        return Answer.bytes(ByteBuffer(bytes: try JobSpec.claim(granted)))
+    }
+
+    private func check(_ beat: Heartbeat) throws {
+        if let state = beat.state, state != .provisioning, state != .processing {
+            throw GatewayError(422, "invalid_state", "A heartbeat's 'state' is provisioning or processing.")
+        }
+        for chunk in beat.logs ?? [] {
+            guard chunk.offset >= 0, chunk.offset <= JobQueue.largestLog, (chunk.data == nil) != (chunk.dataBase64 == nil) else {
+                throw GatewayError(
+                    422, "invalid_log",
+                    "A log chunk has either 'data' or 'data_base64', and an offset below \(JobQueue.largestLog).")
+            }
+            if let text = chunk.dataBase64, Data(base64Encoded: text) == nil {
+                throw GatewayError(422, "invalid_log", "The 'data_base64' of a log chunk is not base64.")
+            }
+        }
+        if let progress = beat.progress, try Answer.encoder.encode(progress).count > JobQueue.largestProgress {
+            throw GatewayError(422, "invalid_progress", "Progress has at most 16 KiB of JSON.")
+        }
+    }
+
+    private func check(_ completion: Completion) throws {
+        guard completion.outputs.count <= 100_000 else {
+            throw GatewayError(422, "invalid_outputs", "A job has at most 100,000 outputs.")
+        }
+        var seen: Set<String> = []
+        for output in completion.outputs {
+            guard RelativePath.isValid(output.path), output.size >= 0, output.size < 1 << 53,
+                CargoArtifact.Digest(hex: output.sha256) != nil, seen.insert(output.path).inserted
+            else {
+                throw GatewayError(
+                    422, "invalid_outputs",
+                    "Each output has its own relative path, a size and a SHA-256 in lower-case hexadecimal; '\(output.path.prefix(200))' does not."
+                )
+            }
+        }
+        if completion.exit.exitCode == nil, completion.exit.signal == nil, !completion.exit.timedOut, completion.error == nil {
+            throw GatewayError(422, "invalid_exit", "Give 'exit_code', 'signal', 'timed_out' or an 'error'.")
+        }
+    }
+
+    private func leaseHeader(_ request: Request) throws -> Lease {
+        guard let text = request.headers[GatewayHeader.lease] else {
+            throw GatewayError(400, "missing_lease", "Send the lease as JSON in the header Longshore-Lease.")
+        }
+        return try StrictJSON.decode(Lease.self, from: Array(text.utf8), limit: 8192)
+    }
+
+    private func putOutput(_ request: Request, _ context: GatewayContext) async throws -> Response {
+        let principal = try caller(request, .host)
+        let lease = try leaseHeader(request)
+        try check(lease, principal)
+        let id = try jobID(context)
+        let path = try Gateway.rest(of: request, after: 3)
+        _ = try await queue.store.holder(id, lease)
+        let (digest, size) = try await BlobTransfer.store(
+            request.body, in: blobs, expecting: nil, size: request.headers[.contentLength].flatMap { Int64($0) },
+            limit: Gateway.largestFile)
+        let output = OutputFile(path: path, size: size, sha256: digest.hex)
+        try await queue.store.stage(output, for: id, lease)
+        return try Answer.json(output, status: .created)
+    }
+
+    private func inputFile(_ request: Request, _ context: GatewayContext) async throws -> Response {
+        let principal = try caller(request, .host)
+        let lease = try leaseHeader(request)
+        try check(lease, principal)
+        let (key, _) = try await queue.store.holder(try jobID(context), lease)
+        let name = try Gateway.rest(of: request, after: 3)
+        guard let digest = try await queue.store.files(of: key)[name].flatMap({ CargoArtifact.Digest(hex: $0) }) else {
+            throw GatewayError(404, "not_found", "The job has no input file '\(name.prefix(200))' beside those inline.")
+        }
+        var headers = HTTPFields()
+        headers[.contentType] = "application/octet-stream"
+        guard let response = try await BlobTransfer.answer(digest, in: blobs, to: request, headers: headers) else {
+            throw GatewayError(410, "gone", "This input is no longer kept.")
+        }
+        return response
+    }
+}

@@ -1,0 +1,168 @@
+import CargoArtifact
+import CargoFiles
+import CargoQueue
+import CargoRegistry
+import CargoStore
+import CargoWire
+import Crypto
+import FoundationEssentials
+import HTTPTypes
+import Hummingbird
+import NIOCore
+
+/// The consumer's calls: submit, look, wait, cancel.
+extension Gateway {
+    func addJobs(to router: Router<GatewayContext>) {
+        router.post("/jobs") { request, context in try await submit(request, context) }
+        router.get("/jobs") { request, _ in try await listJobs(request) }
+        router.get("/jobs/:id") { request, context in try await getJob(request, context) }
+        router.post("/jobs/:id/cancel") { request, context in
+            let principal = try caller(request, .write)
+            let key = try key(context, principal)
+            let record = try await queue.store.cancel(key, actor: "account:\(principal.account)")
+            let answer = try await describe(key)
+            return try Answer.json(answer, status: record.state.status.isFinal ? .ok : .accepted)
+        }
+        router.post("/jobs/:id/replay") { request, context in
+            let principal = try caller(request, .write)
+            let key = try key(context, principal)
+            _ = try await queue.store.replay(key, actor: "account:\(principal.account)")
+            return try Answer.json(try await describe(key), status: .accepted)
+        }
+        router.get("/jobs/:id/audit") { request, context in try await audit(request, context) }
+        router.post("/uploads") { request, _ in
+            let principal = try caller(request, .write)
+            let (digest, size) = try await BlobTransfer.store(
+                request.body, in: blobs, expecting: nil, size: request.headers[.contentLength].flatMap { Int64($0) },
+                limit: Gateway.largestFile)
+            let upload = Upload(id: UUIDv7.make(), size: size, sha256: digest.hex)
+            try await queue.store.addUpload(upload, account: principal.account)
+            return try Answer.json(upload, status: .created)
+        }
+    }
+
+    private func submit(_ request: Request, _ context: GatewayContext) async throws -> Response {
+        let principal = try caller(request, .write)
+        let bytes = try await bytes(of: request, limit: Gateway.largestJSON)
+        let body = try StrictJSON.decode(JobRequest.self, from: bytes, limit: Gateway.largestJSON)
+        var idempotency: NewJob.Idempotency?
+        if let key = request.headers[GatewayHeader.idempotencyKey] {
+            guard !key.isEmpty, key.utf8.count <= 255 else {
+                throw GatewayError(400, "invalid_header", "An Idempotency-Key has 1 to 255 bytes.")
+            }
+            idempotency = NewJob.Idempotency(operation: "submit", key: key, bodyDigest: Data(SHA256.hash(data: bytes)))
+        }
+        let intake = JobIntake(queue: queue, blobs: blobs, registry: registry)
+        let job = try await intake.job(body, account: principal.account, idempotency: idempotency)
+        let submission = try await queue.store.submit(job)
+        if submission.repeated { return try Answer.json(try await describe(submission.job.key), status: .accepted) }
+        var answer = JobView.job(submission.job, JobResult())
+        answer.metadata = body.metadata
+        var response = try Answer.json(answer, status: .accepted)
+        response.headers[.location] = "/jobs/\(submission.job.key.id)"
+        return response
+    }
+
+    private func listJobs(_ request: Request) async throws -> Response {
+        let principal = try caller(request, .read)
+        let query = request.uri.queryParameters
+        let limit = try integer(request, "limit", 1...500) ?? 50
+        let before = try query["before"].map { text in
+            guard let id = JobID(text) else { throw GatewayError(400, "invalid_query", "'before' is the id of a job.") }
+            return id
+        }
+        let status = try query["status"].map { text in
+            guard let status = JobStatus(rawValue: String(text)) else {
+                throw GatewayError(
+                    400, "invalid_query", "'status' is one of \(JobStatus.allCases.map(\.rawValue).joined(separator: ", ")).")
+            }
+            return status
+        }
+        let records = try await queue.store.jobs(of: principal.account, status: status, before: before, limit: limit)
+        let jobs = records.map { JobView.job($0, JobResult()) }
+        let next = records.count == limit ? records.last?.key.id.description : nil
+        return try Answer.json(JobList(jobs: jobs, next: next))
+    }
+
+    private func getJob(_ request: Request, _ context: GatewayContext) async throws -> Response {
+        let principal = try caller(request, .read)
+        let key = try key(context, principal)
+        let wait = try wait(request, most: 60)
+        let (record, result, metadata) =
+            wait > 0
+            ? try await context.untilClosed { try await queue.job(key, wait: wait) } : try await queue.job(key, wait: 0)
+        return try Answer.json(try JobView.job(record, result, metadata: metadata))
+    }
+
+    func describe(_ key: JobKey) async throws -> Job {
+        let (record, result, metadata) = try await queue.store.job(key)
+        return try JobView.job(record, result, metadata: metadata)
+    }
+
+    private struct AuditRow: Encodable {
+        var sequence: Int64
+        var at: String
+        var actor: String
+        var status: JobStatus
+        var attempt: Int
+        var host: String?
+        var detail: JSONValue
+        var hash: String
+    }
+
+    private struct Audit: Encodable {
+        var id: String
+        var head: String
+        /// Whether the chain holds, as this coordinator computes it; a client computes it again.
+        var valid: Bool
+        var transitions: [AuditRow]
+    }
+
+    /// Every transition of a job with its hash, so that a client can check the chain itself.
+    private func audit(_ request: Request, _ context: GatewayContext) async throws -> Response {
+        let principal = try caller(request, .read)
+        let key = try key(context, principal)
+        let rows = try await queue.store.transitions(of: key, after: 0, limit: 10_000)
+        guard let last = rows.last else { throw GatewayError.noSuchJob }
+        let audit = Audit(
+            id: key.id.description, head: hexadecimal(last.hash), valid: AuditChain.firstBreak(in: rows, of: key.id) == nil,
+            transitions: try rows.map { row in
+                AuditRow(
+                    sequence: row.sequence, at: row.at.text, actor: row.actor, status: row.status, attempt: row.attempt,
+                    host: row.host, detail: try JSONDecoder().decode(JSONValue.self, from: row.detail),
+                    hash: hexadecimal(row.hash))
+            })
+        return try Answer.json(audit)
+    }
+}
+
+/// A job as its owner sees it.
+enum JobView {
+    static func job(_ record: JobRecord, _ result: JobResult) -> Job {
+        var job = Job(
+            id: record.key.id.description, status: record.state.status, tier: record.tier, priority: record.priority,
+            attempt: record.state.attempt, createdAt: record.createdAt.text)
+        job.cargo = record.cargo
+        job.digest = record.digest
+        job.host = record.state.host
+        job.startedAt = record.startedAt?.text
+        job.finishedAt = record.finishedAt?.text
+        if record.state.status.isFinal {
+            job.exit = result.exit
+            job.exitCode = result.exit?.exitCode
+            job.error = result.error
+            job.outputs = result.outputs
+        } else if record.state.cancelRequested {
+            job.notice = "Cancel was asked for; the host is told at its next heartbeat."
+        } else if record.state.status == .queued, let error = result.error {
+            job.notice = "It is tried again after: \(error.message)"
+        }
+        return job
+    }
+
+    static func job(_ record: JobRecord, _ result: JobResult, metadata: Data?) throws -> Job {
+        var job = job(record, result)
+        job.metadata = try metadata.map { try JSONDecoder().decode(JSONValue.self, from: $0) }
+        return job
+    }
+}

@@ -1,0 +1,197 @@
+import CargoArtifact
+import CargoFiles
+import CargoQueue
+import CargoRegistry
+import CargoStore
+import CargoWire
+import FoundationEssentials
+import HTTPTypes
+import Hummingbird
+import NIOCore
+
+/// What a job gives: events, logs, outputs.
+extension Gateway {
+    /// Seconds without an event after which a comment keeps the stream alive.
+    static let keepAlive = 10.0
+
+    func addResults(to router: Router<GatewayContext>) {
+        router.get("/jobs/:id/events") { request, context in try await events(request, context) }
+        router.get("/jobs/:id/logs") { request, context in try await logs(request, context) }
+        router.get("/jobs/:id/outputs") { request, context in
+            let key = try key(context, try caller(request, .read))
+            let (_, result, _) = try await queue.store.job(key)
+            return try Answer.json(OutputList(outputs: result.outputs))
+        }
+        for method in [HTTPRequest.Method.get, .head] {
+            router.on("/jobs/:id/outputs/**", method: method) { request, context in try await output(request, context) }
+        }
+        router.get("/jobs/:id/result") { request, context in
+            let key = try key(context, try caller(request, .read))
+            let (record, result, metadata) = try await queue.store.job(key)
+            guard record.state.status.isFinal else {
+                throw GatewayError(
+                    409, "not_finished", "The job is \(record.state.status.rawValue); wait with GET /jobs/{id}?wait=30s.")
+            }
+            return try Answer.json(try JobView.job(record, result, metadata: metadata))
+        }
+    }
+
+    private func events(_ request: Request, _ context: GatewayContext) async throws -> Response {
+        let key = try key(context, try caller(request, .read))
+        let text = request.headers[GatewayHeader.lastEventID] ?? request.uri.queryParameters["after"].map(String.init)
+        let cursor = try text.map { text in
+            guard let cursor = EventCursor(text) else {
+                throw GatewayError(400, "invalid_header", "Last-Event-ID is an id that this stream gave, such as 1.4096.3.")
+            }
+            return cursor
+        }
+        _ = try await queue.store.job(key)
+        var headers = HTTPFields()
+        headers[.contentType] = "text/event-stream"
+        headers[.cacheControl] = "no-store"
+        headers[GatewayHeader.accelBuffering] = "no"
+        let queue = queue
+        return Response(
+            status: .ok, headers: headers,
+            body: ResponseBody { writer in
+                var feed = EventFeed(queue, key, from: cursor ?? .start)
+                defer { feed.close() }
+                // So that proxies and clients see the stream open before the first event.
+                try await writer.write(ByteBuffer(string: ": stream of \(key.id)\n\n"))
+                while let events = try await feed.next(patience: Gateway.keepAlive) {
+                    if events.isEmpty {
+                        try await writer.write(ByteBuffer(string: ": still here\n\n"))
+                        continue
+                    }
+                    var buffer = ByteBuffer()
+                    for event in events { try ServerSentEvent.write(event, into: &buffer) }
+                    try await writer.write(buffer)
+                }
+                try await writer.finish(nil)
+            })
+    }
+
+    private func logs(_ request: Request, _ context: GatewayContext) async throws -> Response {
+        let key = try key(context, try caller(request, .read))
+        let (record, _, _) = try await queue.store.job(key)
+        let attempt = try integer(request, "attempt", 1...1_000_000) ?? record.state.attempt
+        guard attempt <= record.state.attempt else {
+            throw GatewayError(404, "not_found", "The job has had \(record.state.attempt) attempts.")
+        }
+        let stream = try request.uri.queryParameters["stream"].map { text in
+            guard let stream = LogChunk.Stream(rawValue: String(text)) else {
+                throw GatewayError(400, "invalid_query", "'stream' is stdout or stderr.")
+            }
+            return stream
+        }
+        var headers = HTTPFields()
+        headers[.contentType] = "application/octet-stream"
+        headers[GatewayHeader.contentTypeOptions] = "nosniff"
+        headers[GatewayHeader.contentSecurityPolicy] = "sandbox; default-src 'none'"
+        headers[.cacheControl] = "no-store"
+        let queue = queue
+        return Response(
+            status: .ok, headers: headers,
+            body: ResponseBody { writer in
+                var reader = LogReader()
+                while attempt > 0 {
+                    let position = reader
+                    let (bytes, next) = try await blocking { () -> ([UInt8]?, LogReader) in
+                        var reader = position
+                        let bytes = try queue.logBytes(key, attempt: attempt, stream: stream, from: &reader)
+                        return (bytes, reader)
+                    }
+                    reader = next
+                    guard let bytes else { break }
+                    try await writer.write(ByteBuffer(bytes: bytes))
+                }
+                try await writer.finish(nil)
+            })
+    }
+
+    private func output(_ request: Request, _ context: GatewayContext) async throws -> Response {
+        let key = try key(context, try caller(request, .read))
+        let path = try Gateway.rest(of: request, after: 3)
+        let (_, result, _) = try await queue.store.job(key)
+        guard let output = result.outputs.first(where: { $0.path == path }), let digest = CargoArtifact.Digest(hex: output.sha256)
+        else {
+            throw GatewayError(
+                404, "not_found", "The job has no output '\(path.prefix(200))'; GET /jobs/{id}/outputs lists them.")
+        }
+        var headers = HTTPFields()
+        headers[.contentType] = "application/octet-stream"
+        headers[.contentDisposition] = Gateway.attachment(path)
+        headers[GatewayHeader.contentTypeOptions] = "nosniff"
+        headers[GatewayHeader.contentSecurityPolicy] = "sandbox; default-src 'none'"
+        headers[.cacheControl] = "no-store"
+        guard let response = try await BlobTransfer.answer(digest, in: blobs, to: request, headers: headers) else {
+            throw GatewayError(410, "gone", "This output is no longer kept.")
+        }
+        return response
+    }
+
+    /// The path of a file behind the first `count` parts of the request's path, percent-decoded once and checked.
+    static func rest(of request: Request, after count: Int) throws -> String {
+        let parts = request.uri.path.split(separator: "/", omittingEmptySubsequences: false).dropFirst(count + 1)
+        let path = PercentDecoding.decode(parts.joined(separator: "/")) ?? ""
+        guard RelativePath.isValid(path) else {
+            throw GatewayError(422, "invalid_path", "A path of a file is relative, without empty parts and without '..'.")
+        }
+        return path
+    }
+
+    /// A browser must save it, never show it (RULES.md 25); the name is reduced to what needs no quoting.
+    static func attachment(_ path: String) -> String {
+        let name = path.split(separator: "/").last.map(String.init) ?? "output"
+        let safe = String(
+            name.unicodeScalars.map { scalar in
+                switch scalar.value {
+                case 48...57, 65...90, 97...122, 45, 46, 95: Character(scalar)
+                default: "_"
+                }
+            })
+        return "attachment; filename=\"\(safe)\""
+    }
+}
+
+/// One event in the text form of the HTML standard, section 9.2.
+enum ServerSentEvent {
+    static func write(_ event: FeedEvent, into buffer: inout ByteBuffer) throws {
+        let (name, data): (String, Data)
+        switch event.event {
+        case .status(let status): (name, data) = ("status", try Answer.encoder.encode(status))
+        case .log(let chunk): (name, data) = ("log", try Answer.encoder.encode(chunk))
+        case .progress(let value): (name, data) = ("progress", try Answer.encoder.encode(value))
+        }
+        buffer.writeString("id: \(event.cursor)\nevent: \(name)\ndata: ")
+        buffer.writeBytes(data)  // JSON has no line breaks of its own.
+        buffer.writeString("\n\n")
+    }
+}
+
+/// Percent-decoding of RFC 3986, section 2.1, exactly once.
+enum PercentDecoding {
+    /// Nil when an escape is broken or the result is not UTF-8.
+    static func decode(_ text: String) -> String? {
+        var bytes: [UInt8] = []
+        var input = text.utf8.makeIterator()
+        while let byte = input.next() {
+            guard byte == 37 else {
+                bytes.append(byte)
+                continue
+            }
+            guard let high = input.next().flatMap(digit), let low = input.next().flatMap(digit) else { return nil }
+            bytes.append(high << 4 | low)
+        }
+        return String(validating: bytes, as: UTF8.self)
+    }
+
+    private static func digit(_ byte: UInt8) -> UInt8? {
+        switch byte {
+        case 48...57: byte - 48
+        case 65...70: byte - 55
+        case 97...102: byte - 87
+        default: nil
+        }
+    }
+}

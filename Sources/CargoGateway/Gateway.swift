@@ -1,0 +1,124 @@
+import CargoArtifact
+public import CargoQueue
+public import CargoRegistry
+public import CargoStore
+import CargoWire
+import FoundationEssentials
+import HTTPTypes
+public import Hummingbird
+import NIOCore
+
+/// The HTTP surface: each route parses, calls one function of the rooms below, and answers.
+public struct Gateway: Sendable {
+    let queue: JobQueue
+    let blobs: BlobStore
+    let registry: RegistryIndex
+    let metrics: GatewayMetrics
+
+    /// Bytes of a JSON body at most.
+    static let largestJSON = 16 << 20
+    /// Bytes of an uploaded file or an output at most.
+    static let largestFile: Int64 = 1 << 40
+
+    public init(queue: JobQueue, blobs: BlobStore, registry: RegistryIndex, metrics: GatewayMetrics) {
+        self.queue = queue
+        self.blobs = blobs
+        self.registry = registry
+        self.metrics = metrics
+    }
+
+    public func router() -> Router<GatewayContext> {
+        let router = Router(context: GatewayContext.self)
+        router.add(middleware: ProblemMiddleware())
+        let directory = queue.directory
+        RegistryRoutes<GatewayContext>(index: registry) { request, scope in
+            guard let principal = Credentials.token(of: request).flatMap(directory.authenticate) else {
+                throw RegistryError(401, "UNAUTHORIZED", "Send an API key as Bearer token or as the password of Basic.")
+            }
+            // A host pulls what it claims with its own token.
+            guard principal.may(scope) || (scope == .read && principal.may(.host)) else {
+                throw RegistryError(403, "DENIED", "This key lacks the scope '\(scope.rawValue)'.")
+            }
+            return RegistryCaller(account: principal.account)
+        }.add(to: router)
+        addJobs(to: router)
+        addResults(to: router)
+        addHosts(to: router)
+        addAdmin(to: router)
+        addHealth(to: router)
+        return router
+    }
+
+    // MARK: What every route needs
+
+    /// The caller, who must have the scope. A host's own token is good for a host's work alone.
+    func caller(_ request: Request, _ scope: Scope) throws -> Principal {
+        guard let principal = Credentials.token(of: request).flatMap(queue.directory.authenticate) else {
+            throw GatewayError(401, "unauthorized", "Send an API key as `Authorization: Bearer KEY`.")
+        }
+        guard principal.may(scope) else {
+            throw GatewayError(403, "forbidden", "This key lacks the scope '\(scope.rawValue)'.")
+        }
+        return principal
+    }
+
+    func jobID(_ context: GatewayContext) throws -> JobID {
+        guard let id = context.parameters.get("id").flatMap({ JobID($0) }) else { throw GatewayError.noSuchJob }
+        return id
+    }
+
+    func key(_ context: GatewayContext, _ principal: Principal) throws -> JobKey {
+        JobKey(account: principal.account, id: try jobID(context))
+    }
+
+    /// The body as JSON, strict (duplicate keys and broken text are refused) and bounded.
+    func body<Value: Decodable & Sendable>(
+        _ type: Value.Type, of request: Request, limit: Int = Gateway.largestJSON
+    ) async throws -> Value {
+        try StrictJSON.decode(type, from: try await bytes(of: request, limit: limit), limit: limit)
+    }
+
+    func bytes(of request: Request, limit: Int) async throws -> [UInt8] {
+        if let announced = request.headers[.contentLength].flatMap(Int.init), announced > limit {
+            throw GatewayError(413, "too_large", "This body has at most \(limit) bytes; send files with POST /uploads.")
+        }
+        var request = request
+        return Array(buffer: try await request.collectBody(upTo: limit))
+    }
+
+    /// `?wait=30s`: how long to wait, at most `most` seconds.
+    func wait(_ request: Request, most: Double) throws -> Double {
+        guard let text = request.uri.queryParameters["wait"] else { return 0 }
+        guard let seconds = Seconds(String(text)) else {
+            throw GatewayError(400, "invalid_query", "'wait' is a time such as 30s.")
+        }
+        return min(most, seconds.value)
+    }
+
+    func integer(_ request: Request, _ name: String, _ range: ClosedRange<Int>) throws -> Int? {
+        guard let text = request.uri.queryParameters[Substring(name)] else { return nil }
+        guard let value = Int(text), range.contains(value) else {
+            throw GatewayError(400, "invalid_query", "'\(name)' is a number from \(range.lowerBound) to \(range.upperBound).")
+        }
+        return value
+    }
+}
+
+/// Reads the API key of a request.
+enum Credentials {
+    /// Bearer, or the password of Basic: container tools know no other way.
+    static func token(of request: Request) -> String? {
+        guard let header = request.headers[.authorization] else { return nil }
+        let parts = header.split(separator: " ", maxSplits: 1).map(String.init)
+        guard parts.count == 2 else { return nil }
+        switch parts[0].lowercased() {
+        case "bearer": return parts[1]
+        case "basic":
+            guard let data = Data(base64Encoded: parts[1]), let text = String(data: data, encoding: .utf8),
+                let colon = text.firstIndex(of: ":")
+            else { return nil }
+            return String(text[text.index(after: colon)...])
+        default: return nil
+        }
+    }
+}

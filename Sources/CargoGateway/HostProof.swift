@@ -1,0 +1,55 @@
+import CargoArtifact
+import CargoWire
+import Crypto
+import FoundationEssentials
+
+/// A host that brings a public key must show that it holds the private one (RULES.md 2): a DSSE envelope over its
+/// registration, checked over the stored bytes before they are parsed.
+enum HostProof {
+    static let payloadType = "application/vnd.longshore.host-registration.v1+json"
+
+    private struct Envelope: Decodable {
+        struct Signature: Decodable { var sig: String }
+        var payload: String
+        var payloadType: String
+        var signatures: [Signature]
+    }
+
+    private struct Statement: Decodable {
+        var name: String
+        var publicKey: String
+        enum CodingKeys: String, CodingKey {
+            case name
+            case publicKey = "public_key"
+        }
+    }
+
+    static func check(_ registration: HostRegistration) throws {
+        guard let text = registration.publicKey else { return }
+        guard let raw = Data(base64Encoded: text), raw.count == 32,
+            let key = try? Curve25519.Signing.PublicKey(rawRepresentation: raw)
+        else { throw GatewayError(422, "invalid_key", "'public_key' is an Ed25519 key: 32 bytes in base64.") }
+        guard let proof = registration.proof else {
+            throw GatewayError(422, "missing_proof", "A host with a 'public_key' sends a 'proof' signed by it.")
+        }
+        let envelope = try JSONDecoder().decode(Envelope.self, from: try Answer.encoder.encode(proof))
+        guard envelope.payloadType == payloadType, let payload = Data(base64Encoded: envelope.payload), payload.count <= 65536,
+            envelope.signatures.contains(where: { signature in
+                guard let bytes = Data(base64Encoded: signature.sig) else { return false }
+                return key.isValidSignature(bytes, for: preAuthentication(payload))
+            })
+        else {
+            throw GatewayError(
+                422, "invalid_proof", "The 'proof' is not a DSSE envelope of type \(payloadType) signed by 'public_key'.")
+        }
+        let statement = try StrictJSON.decode(Statement.self, from: [UInt8](payload), limit: 65536)
+        guard statement.name == registration.name, statement.publicKey == text else {
+            throw GatewayError(422, "invalid_proof", "The 'proof' was signed for another name or key than the registration's.")
+        }
+    }
+
+    /// PAE of the DSSE specification 1.0.
+    private static func preAuthentication(_ payload: Data) -> Data {
+        Data("DSSEv1 \(payloadType.utf8.count) \(payloadType) \(payload.count) ".utf8) + payload
+    }
+}

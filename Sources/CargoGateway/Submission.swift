@@ -1,0 +1,217 @@
+import CargoArtifact
+import CargoFiles
+import CargoQueue
+import CargoRegistry
+import CargoStore
+import CargoWire
+import Crypto
+import FoundationEssentials
+
+/// Turns `POST /jobs` into a job: validates every field, fixes the digest, puts large files into the blob store.
+struct JobIntake: Sendable {
+    let queue: JobQueue
+    let blobs: BlobStore
+    let registry: RegistryIndex
+
+    /// Files of a job at most, and bytes of a file that stays inside the job's row.
+    static let mostFiles = 1000
+    static let largestInline = 4096
+    /// JSON of a job at most, without the files that went to the blob store.
+    static let largestSpec = 1 << 20
+    static let mostArguments = 10_000
+
+    func job(_ request: JobRequest, account: Int64, idempotency: NewJob.Idempotency?) async throws -> NewJob {
+        let id = try request.id.map { text in
+            guard let id = JobID(text) else { throw invalid("id", "must be a UUIDv7 in lower case") }
+            return id
+        }
+        let named = [request.cargo != nil, request.model != nil, request.image != nil].filter { $0 }.count
+        guard named == 1 else { throw GatewayError(422, "invalid_job", "Give exactly one of 'cargo', 'model' and 'image'.") }
+        if request.model != nil {
+            throw GatewayError(422, "no_host", "No host of this coordinator serves models; submit a 'cargo'.")
+        }
+        if request.image != nil {
+            throw GatewayError(422, "no_host", "No host of this coordinator runs plain images; submit a 'cargo'.")
+        }
+        try checkRights(request)
+        let (reference, digest, config) = try await resolve(request.cargo ?? "")
+        try checkEnvironment(request.env ?? [:], allowed: config.jobEnv ?? [])
+        let tier = try request.tier ?? JobIntake.tier(of: request.input)
+        guard (1...4).contains(tier) else { throw invalid("tier", "is from 1 to 4") }
+        let priority = request.priority ?? 50
+        guard (0...100).contains(priority) else { throw invalid("priority", "is from 0 to 100") }
+        let attempts = request.attempts ?? 1
+        guard (1...100).contains(attempts) else { throw invalid("attempts", "is from 1 to 100") }
+        if let timeout = request.timeout, timeout.value <= 0 { throw invalid("timeout", "is more than 0 seconds") }
+        guard (request.args?.count ?? 0) <= JobIntake.mostArguments else { throw invalid("args", "has at most 10,000 entries") }
+
+        var claimed = ClaimedJob(id: "", attempt: 0, tier: tier, priority: priority)
+        claimed.cargo = reference.description
+        claimed.digest = digest.description
+        claimed.args = request.args
+        claimed.env = request.env
+        claimed.input = request.input
+        claimed.params = request.params
+        claimed.resources = request.resources
+        claimed.timeout = request.timeout
+        var blobNames: [String: String] = [:]
+        claimed.files = try await files(request.files ?? [], account: account, blobNames: &blobNames)
+        let spec = try JobSpec.encode(claimed)
+        guard spec.count <= JobIntake.largestSpec else {
+            throw GatewayError(413, "too_large", "The job without its files is larger than 1 MiB; send large data as files.")
+        }
+        return NewJob(
+            id: id, account: account, tier: tier, priority: priority, maxAttempts: attempts, cargo: reference.description,
+            digest: digest.description,
+            requirement: Requirement(kind: config.kind.rawValue, tier: tier, region: request.constraints?.region),
+            spec: spec, metadata: try request.metadata.map { try Answer.encoder.encode($0) }, files: blobNames,
+            retention: request.retention?.value, idempotency: idempotency)
+    }
+
+    private func invalid(_ field: String, _ rule: String) -> GatewayError {
+        GatewayError(422, "invalid_job", "'\(field)' \(rule).")
+    }
+
+    /// What a job on a cargo may never set (RULES.md 4).
+    private func checkRights(_ request: JobRequest) throws {
+        if request.command != nil {
+            throw GatewayError(422, "not_allowed", "A job on a cargo cannot set 'command'; use 'args', which are appended.")
+        }
+        if request.network != nil {
+            throw GatewayError(422, "not_allowed", "A job on a cargo cannot set 'network'; the cargo's manifest does.")
+        }
+        if let group = request.constraints?.group {
+            throw GatewayError(422, "no_host", "There is no group '\(group.prefix(100))' here.")
+        }
+        for (name, set) in [
+            ("encryption", request.encryption != nil), ("callback_url", request.callbackURL != nil),
+            ("constraints.max_price", request.constraints?.maxPrice != nil), ("constraints.gpu", request.constraints?.gpu != nil),
+        ] where set {
+            throw GatewayError(422, "unsupported", "This coordinator does not take '\(name)'; leave it out.")
+        }
+    }
+
+    private func resolve(_ text: String) async throws -> (CargoReference, CargoArtifact.Digest, CargoConfig) {
+        guard let reference = CargoReference(text) else {
+            throw GatewayError(422, "invalid_reference", "'cargo' is publisher/name:version or publisher/name@sha256:DIGEST.")
+        }
+        let registry = registry
+        let found = try await blocking { () -> (CargoArtifact.Digest, CargoConfig)? in
+            guard let digest = try registry.resolve(reference.name, tagOrDigest: reference.tagOrDigest),
+                let config = try registry.config(reference.name, digest)
+            else { return nil }
+            return (digest, config)
+        }
+        guard let (digest, config) = found else {
+            throw GatewayError(422, "unknown_cargo", "There is no cargo \(reference) here; push it with `longshore push`.")
+        }
+        return (reference, digest, config)
+    }
+
+    private func checkEnvironment(_ env: [String: String], allowed: [String]) throws {
+        for name in env.keys.sorted() {
+            let forbidden =
+                name == "PATH" || ["LD_", "CARGO_", "NVIDIA_", "LLAMA_ARG_"].contains { name.hasPrefix($0) }
+            guard !forbidden, allowed.contains(name) else {
+                throw GatewayError(
+                    422, "not_allowed",
+                    "The cargo does not let a job set the environment name '\(name.prefix(100))'; its manifest's job-env lists those it does."
+                )
+            }
+        }
+    }
+
+    private func files(
+        _ files: [JobRequest.File], account: Int64, blobNames: inout [String: String]
+    ) async throws -> [ClaimedJob.File] {
+        guard files.count <= JobIntake.mostFiles else { throw invalid("files", "has at most \(JobIntake.mostFiles) entries") }
+        var claimed: [ClaimedJob.File] = []
+        var seen: Set<String> = []
+        for file in files {
+            guard RelativePath.isValid(file.name) else {
+                throw GatewayError(422, "invalid_path", "A file's name is a relative path without '..', such as data/in.txt.")
+            }
+            guard seen.insert(file.name).inserted else { throw invalid("files", "names '\(file.name)' twice") }
+            switch (file.content, file.upload) {
+            case (let content?, nil):
+                guard let data = Data(base64Encoded: content) else {
+                    throw GatewayError(422, "invalid_file", "The content of '\(file.name)' is not base64.")
+                }
+                let bytes = [UInt8](data)
+                let digest = CargoArtifact.Digest(of: bytes)
+                var entry = ClaimedJob.File(name: file.name, size: Int64(bytes.count), sha256: digest.hex)
+                if bytes.count <= JobIntake.largestInline {
+                    entry.content = content
+                } else {
+                    let blobs = blobs
+                    try await blocking { _ = try blobs.store(bytes, expecting: digest) }
+                    blobNames[file.name] = digest.hex
+                }
+                claimed.append(entry)
+            case (nil, let upload?):
+                guard let known = try await queue.store.upload(upload, account: account) else {
+                    throw GatewayError(
+                        422, "unknown_upload", "There is no upload '\(upload.prefix(100))' of this account; POST it to /uploads.")
+                }
+                blobNames[file.name] = known.sha256
+                claimed.append(ClaimedJob.File(name: file.name, size: known.size, sha256: known.sha256))
+            default:
+                throw GatewayError(422, "invalid_file", "Give the file '\(file.name)' either 'content' or 'upload'.")
+            }
+        }
+        return claimed
+    }
+
+    /// The context tier of an input by its Unicode scalars (DESIGN.md section 7).
+    static func tier(of input: JSONValue?) throws -> Int {
+        switch scalars(input ?? .null) {
+        case ...1500: 1
+        case ...6000: 2
+        case ...24000: 3
+        default: 4
+        }
+    }
+
+    private static func scalars(_ value: JSONValue) -> Int {
+        switch value {
+        case .string(let text): text.unicodeScalars.count
+        case .array(let values): values.reduce(0) { $0 + scalars($1) }
+        case .object(let fields): fields.values.reduce(0) { $0 + scalars($1) }
+        default: 0
+        }
+    }
+}
+
+/// Names of files inside a job: relative, `/` between parts, nothing that could leave the folder.
+enum RelativePath {
+    static func isValid(_ path: String) -> Bool {
+        let bytes = path.utf8
+        guard !bytes.isEmpty, bytes.count <= 1024, !bytes.contains(where: { $0 < 32 || $0 == 127 || $0 == 92 }) else {
+            return false
+        }
+        return path.split(separator: "/", omittingEmptySubsequences: false).allSatisfy { part in
+            !part.isEmpty && part != "." && part != ".." && part.utf8.count <= 255
+        }
+    }
+}
+
+/// A job as its host sees it, encoded once at submit: id, attempt and lease are set before it without decoding it again.
+enum JobSpec {
+    static func encode(_ job: ClaimedJob) throws -> Data {
+        var fields = try JSONDecoder().decode([String: JSONValue].self, from: try Answer.encoder.encode(job))
+        fields["id"] = nil
+        fields["attempt"] = nil
+        return try Answer.encoder.encode(fields)
+    }
+
+    /// `{"job":{"id":…,"attempt":…,SPEC},"lease":…}`.
+    static func claim(_ granted: GrantedClaim) throws -> [UInt8] {
+        var bytes = Array(#"{"job":{"id":"\#(granted.job.key.id)","attempt":\#(granted.job.state.attempt),"#.utf8)
+        // The spec is an object with at least `tier`: behind its brace stands a field.
+        bytes += granted.spec.dropFirst()
+        bytes += Array(#","lease":"#.utf8)
+        bytes += try Answer.encoder.encode(granted.lease)
+        bytes.append(125)
+        return bytes
+    }
+}

@@ -1,0 +1,148 @@
+import CargoArtifact
+public import CargoWire
+import Foundation
+import Synchronization
+
+/// One event of a job, with the id under which a reader goes on behind it.
+public struct FeedEvent: Sendable {
+    public let cursor: EventCursor
+    public let event: JobEvent
+}
+
+/// A job's events from a cursor to the end, merging its transitions and its logs: nothing lost, nothing twice.
+///
+/// An attempt's log stands before the transition that ends it, because the log is sealed before that transition is
+/// committed; a new attempt begins with the transition of its claim. So the cursor alone says what was delivered.
+/// Progress is a state, not an event: a new reader gets the last one.
+public struct EventFeed {
+    private let queue: JobQueue
+    private let key: JobKey
+    private let bell = Doorbell()
+    private var cursor: EventCursor
+    private var position: LogPosition
+    private var pending: [Transition] = []
+    private var progressSeen: UInt64 = 0
+    private var ended = false
+    private var rowsKnown = false
+
+    public init(_ queue: JobQueue, _ key: JobKey, from cursor: EventCursor) {
+        self.queue = queue
+        self.key = key
+        self.cursor = cursor
+        position = LogPosition(offset: cursor.offset)
+        queue.signals.listen(key.id, bell)
+    }
+
+    /// Must be called when the reader goes.
+    public func close() { queue.signals.leave(key.id, bell) }
+
+    /// The next events; empty when nothing happened for `patience` seconds; nil after the end.
+    public mutating func next(patience: Double) async throws -> [FeedEvent]? {
+        while true {
+            if ended { return nil }
+            if pending.isEmpty, !rowsKnown {
+                pending = try await queue.store.transitions(of: key, after: cursor.sequence, limit: 100)
+                rowsKnown = pending.isEmpty
+                if cursor.sequence == 0, pending.isEmpty { throw StoreError.notFound }
+                if rowsKnown, try await isOver() {
+                    ended = true
+                    return nil
+                }
+            }
+            if let transition = pending.first {
+                let events = try take(transition)
+                if !events.isEmpty { return events }
+                continue
+            }
+            if let piece = try readLog() { return [piece] }
+            if let progress = newProgress() { return [progress] }
+            let cause = await bell.wait(seconds: patience)
+            if cause.contains(.rows) { rowsKnown = false }
+            if cause.contains(.closing) { return nil }
+            if cause.isEmpty { return [] }
+        }
+    }
+
+    /// A reader that comes with the id of the final event gets the end, not silence.
+    private func isOver() async throws -> Bool {
+        guard cursor.sequence > 0 else { return false }
+        let (record, _, _) = try await queue.store.job(key)
+        return record.state.status.isFinal && record.sequence <= cursor.sequence
+    }
+
+    private mutating func take(_ transition: Transition) throws -> [FeedEvent] {
+        let endsAttempt = transition.status == .queued || transition.status.isFinal || transition.attempt > cursor.attempt
+        if endsAttempt, cursor.attempt > 0, let piece = try readLog() { return [piece] }
+        pending.removeFirst()
+        if transition.attempt > cursor.attempt {
+            cursor.attempt = transition.attempt
+            cursor.offset = 0
+            position = LogPosition(offset: 0)
+        }
+        cursor.sequence = transition.sequence
+        let detail = try JSONDecoder().decode(TransitionDetail.self, from: transition.detail)
+        let status = StatusEvent(
+            status: transition.status, attempt: transition.attempt, at: transition.at.text, host: transition.host,
+            exitCode: detail.exit?.exitCode, error: detail.error)
+        rowsKnown = false
+        return [FeedEvent(cursor: cursor, event: .status(status))]
+    }
+
+    private mutating func readLog() throws -> FeedEvent? {
+        guard cursor.attempt > 0,
+            var piece = try queue.logs.read(key.id, attempt: cursor.attempt, from: &position)
+        else { return nil }
+        // A character cut by the end of the piece is left for the next one.
+        if piece.bytes.count > 4, let whole = wholeCharacters(piece.bytes), whole < piece.bytes.count {
+            piece.bytes.removeLast(piece.bytes.count - whole)
+            position = LogPosition(offset: piece.end, file: 0)
+        }
+        cursor.offset = piece.end
+        return FeedEvent(cursor: cursor, event: .log(LogChunk(piece)))
+    }
+
+    /// How many bytes end with a whole character, when only the last three at most are in doubt.
+    private func wholeCharacters(_ bytes: [UInt8]) -> Int? {
+        for back in 1...3 {
+            let byte = bytes[bytes.count - back]
+            if byte & 0xC0 == 0x80 { continue }
+            let length = byte >= 0xF0 ? 4 : byte >= 0xE0 ? 3 : byte >= 0xC0 ? 2 : 1
+            return length > back ? bytes.count - back : nil
+        }
+        return nil
+    }
+
+    private mutating func newProgress() -> FeedEvent? {
+        guard let (version, value) = queue.progress.withLock({ $0[key.id] }), version != progressSeen else { return nil }
+        progressSeen = version
+        return FeedEvent(cursor: cursor, event: .progress(value))
+    }
+}
+
+extension LogChunk {
+    init(_ piece: LogPiece) {
+        if let text = String(validating: piece.bytes, as: UTF8.self) {
+            self.init(stream: piece.stream, offset: piece.offset, data: text)
+        } else {
+            self.init(stream: piece.stream, offset: piece.offset, dataBase64: Data(piece.bytes).base64EncodedString())
+        }
+    }
+}
+
+extension JobQueue {
+    /// The raw bytes of an attempt's log, one bounded piece a call; nil where it ends for now.
+    public func logBytes(
+        _ key: JobKey, attempt: Int, stream: LogChunk.Stream?, from reader: inout LogReader
+    ) throws -> [UInt8]? {
+        while let piece = try logs.read(key.id, attempt: attempt, from: &reader.position) {
+            if stream == nil || piece.stream == stream { return piece.bytes }
+        }
+        return nil
+    }
+}
+
+/// Where a reader of raw log bytes stands.
+public struct LogReader: Sendable {
+    var position = LogPosition(offset: 0)
+    public init() {}
+}

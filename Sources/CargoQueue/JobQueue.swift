@@ -1,0 +1,200 @@
+import CargoArtifact
+public import CargoWire
+public import Foundation
+import Synchronization
+public import SystemPackage
+
+/// What the gateway asks for: the store's jobs, the waits on them, their logs and progress, as one coordinator holds them.
+public final class JobQueue: Sendable {
+    public let store: SQLiteJobStore
+    public let logs: LogStore
+    public let directory: Directory
+    public let signals: JobSignals
+    public let settings: StoreSettings
+    let waiters: ClaimWaiters
+    /// The last progress of running attempts; kept in memory only, at most 16 KiB each.
+    let progress = Mutex<[JobID: (version: UInt64, value: JSONValue)]>([:])
+
+    /// Bytes of one progress value at most, as JSON.
+    public static let largestProgress = 16 << 10
+    /// Log bytes of one attempt at most.
+    public static let largestLog: Int64 = 1 << 30
+
+    /// Opens everything under a data folder that this process has locked.
+    public init(
+        folder: FilePath, settings: StoreSettings = StoreSettings(), onCommit: @escaping @Sendable (Int) -> Void = { _ in }
+    ) throws {
+        let signals = JobSignals()
+        let waiters = ClaimWaiters()
+        let sealing = Sealing()
+        self.signals = signals
+        self.waiters = waiters
+        self.settings = settings
+        store = try SQLiteJobStore(
+            path: folder.appending("jobs.sqlite").string, settings: settings, onReady: { waiters.wake($0) },
+            onChange: { signals.ring($0, .rows) }, onLeaseEnding: { sealing.seal($0, $1) }, onCommit: onCommit)
+        logs = try LogStore(root: folder.appending("logs"), running: store.runningAttempts())
+        directory = try Directory(store: store)
+        let logs = logs
+        sealing.set { logs.seal($0, attempt: $1) }
+    }
+
+    /// The store is made before the logs that it must seal: this stands between them.
+    private final class Sealing: Sendable {
+        private let action = Mutex<(@Sendable (JobID, Int) -> Void)?>(nil)
+        func set(_ action: @escaping @Sendable (JobID, Int) -> Void) { self.action.withLock { $0 = action } }
+        func seal(_ id: JobID, _ attempt: Int) { action.withLock { $0 }?(id, attempt) }
+    }
+
+    /// Drives leases and delays until the task is cancelled.
+    public func run() async {
+        while !Task.isCancelled {
+            try? await store.tick()
+            try? await Task.sleep(for: .milliseconds(100))
+        }
+    }
+
+    /// Answers everyone who waits, so that no open stream or poll holds up the end.
+    public func drain() {
+        signals.close()
+        waiters.close()
+    }
+
+    /// Commits what waits and closes the files.
+    public func close() {
+        store.close()
+        logs.stop()
+    }
+
+    // MARK: Claims
+
+    /// Waits up to `wait` seconds for a job. A cancelled task stops waiting and takes nothing.
+    public func claim(_ ask: ClaimAsk, wait: Double) async throws -> GrantedClaim? {
+        let end = settings.clocks.uptime().advanced(bySeconds: wait)
+        let bell = Doorbell()
+        while true {
+            // Entered before asking: what becomes ready in between rings.
+            let number = waiters.enter(bell, ask.capabilities)
+            let granted: GrantedClaim?
+            do {
+                granted = try await store.claim(ask)
+            } catch {
+                if !waiters.leave(number) { waiters.wakeAny() }
+                throw error
+            }
+            if let granted {
+                if !waiters.leave(number) { waiters.wakeAny() }
+                return granted
+            }
+            let left = Double(end.milliseconds - settings.clocks.uptime().milliseconds) / 1000
+            // Asked again each 2 s at the latest: a job kept for another host becomes ours when that host is gone.
+            let cause = left > 0 ? await bell.wait(seconds: min(left, 2)) : []
+            let unused = !waiters.leave(number) && cause.isEmpty
+            if Task.isCancelled || left <= 0 || cause.contains(.closing) {
+                if unused || cause.contains(.work) { waiters.wakeAny() }
+                return nil
+            }
+        }
+    }
+
+    // MARK: Reports
+
+    /// Renews a lease, keeps its log bytes, moves the state, answers cancel and what is durable.
+    public func heartbeat(_ id: JobID, _ beat: Heartbeat) async throws -> HeartbeatReply {
+        let cancel = try await store.renew(id, beat.lease)
+        var durable = logs.summary(id, attempt: beat.lease.epoch)?.bytes ?? 0
+        if beat.state == .processing {
+            _ = try await store.report(id, beat.lease, .started, AttemptEnd())
+        }
+        if let chunks = beat.logs, !chunks.isEmpty {
+            let pieces = chunks.map { chunk in
+                LogPiece(stream: chunk.stream, offset: chunk.offset, bytes: chunk.bytes)
+            }
+            let end = try logs.append(pieces, to: id, attempt: beat.lease.epoch)
+            if end > durable { signals.ring(id, .logs) }
+            durable = try await logs.flushed(id, attempt: beat.lease.epoch)
+        }
+        if let value = beat.progress {
+            progress.withLock { $0[id] = (($0[id]?.version ?? 0) + 1, value) }
+            signals.ring(id, .progress)
+        }
+        return HeartbeatReply(cancel: cancel, durableOffset: durable, seconds: settings.leaseSeconds)
+    }
+
+    /// What a completion lacks before it can be accepted.
+    public enum CompletionError: Error, Hashable, Sendable {
+        /// Bytes of the log are missing: the host goes on from `durableOffset`.
+        case logMissing(durableOffset: Int64)
+        /// The bytes that arrived are not those that the host counted.
+        case logDiffers
+    }
+
+    public func complete(_ id: JobID, _ completion: Completion) async throws -> JobRecord {
+        let lease = completion.lease
+        var end = AttemptEnd(outputs: completion.outputs, outcome: try completion.outcome.map { try SQLiteRows.encode($0) })
+        if (try? await store.holder(id, lease)) != nil {
+            _ = try await logs.flushed(id, attempt: lease.epoch)
+            let log = logs.summary(id, attempt: lease.epoch) ?? (0, Digest(of: [UInt8]()).hex)
+            if let bytes = completion.logBytes, bytes != log.bytes {
+                throw bytes > log.bytes ? CompletionError.logMissing(durableOffset: log.bytes) : CompletionError.logDiffers
+            }
+            if let sha256 = completion.logSHA256, completion.logBytes != nil, sha256 != log.sha256 {
+                throw CompletionError.logDiffers
+            }
+            (end.logBytes, end.logSHA256) = (log.bytes, log.sha256)
+        }
+        let record = try await store.report(id, lease, .finished(completion.exit, error: completion.error), end)
+        forget(id)
+        return record
+    }
+
+    public func fail(_ id: JobID, _ failure: Failure) async throws -> JobRecord {
+        let retryable = failure.retryable ?? true
+        // A host that hands a job back is a lost host, not a failed job.
+        let input: JobInput =
+            failure.error.code == JobErrorCode.hostLost.rawValue && retryable
+            ? .hostLost : .failed(failure.error, retryable: retryable)
+        var end = AttemptEnd()
+        if let log = logs.summary(id, attempt: failure.lease.epoch) {
+            _ = try await logs.flushed(id, attempt: failure.lease.epoch)
+            (end.logBytes, end.logSHA256) = (log.bytes, log.sha256)
+        }
+        let record = try await store.report(id, failure.lease, input, end)
+        forget(id)
+        return record
+    }
+
+    private func forget(_ id: JobID) {
+        progress.withLock { _ = $0.removeValue(forKey: id) }
+    }
+
+    // MARK: Waiting for a job
+
+    /// The job once it has ended, or as it is after `wait` seconds.
+    public func job(_ key: JobKey, wait: Double) async throws -> (JobRecord, JobResult, metadata: Data?) {
+        let end = settings.clocks.uptime().advanced(bySeconds: wait)
+        let bell = Doorbell()
+        if wait > 0 { signals.listen(key.id, bell) }
+        defer { if wait > 0 { signals.leave(key.id, bell) } }
+        while true {
+            let found = try await store.job(key)
+            let left = Double(end.milliseconds - settings.clocks.uptime().milliseconds) / 1000
+            if found.0.state.status.isFinal || left <= 0 || Task.isCancelled { return found }
+            var cause: RingCause = []
+            repeat {
+                let rest = Double(end.milliseconds - settings.clocks.uptime().milliseconds) / 1000
+                cause = await bell.wait(seconds: max(0.001, rest))
+            } while !cause.isEmpty && cause.isDisjoint(with: [.rows, .closing])
+            if cause.contains(.closing) { return found }
+        }
+    }
+}
+
+extension LogChunk {
+    /// The bytes, whichever field carries them.
+    var bytes: [UInt8] {
+        if let data { return Array(data.utf8) }
+        if let dataBase64, let decoded = Data(base64Encoded: dataBase64) { return Array(decoded) }
+        return []
+    }
+}

@@ -1,0 +1,108 @@
+public import CargoArtifact
+import CargoFiles
+public import CargoStore
+import HTTPTypes
+public import Hummingbird
+import NIOCore
+
+/// Bytes between HTTP bodies and the blob store, streamed: no body is ever held whole.
+public enum BlobTransfer {
+    /// Bytes gathered before they are handed to a thread that may block.
+    static let pieceLength = 1 << 20
+
+    /// The body was longer than its bound.
+    public struct TooLarge: Error, Sendable {
+        public let limit: Int64
+    }
+
+    /// Appends a whole body to a writer, at most `limit` bytes in all.
+    public static func receive(_ body: RequestBody, into writer: BlobWriter, limit: Int64) async throws {
+        var gathered = ByteBuffer()
+        for try await var buffer in body {
+            gathered.writeBuffer(&buffer)
+            guard writer.size + Int64(gathered.readableBytes) <= limit else { throw TooLarge(limit: limit) }
+            if gathered.readableBytes >= pieceLength {
+                let full = gathered
+                try await blocking { try full.withUnsafeReadableBytes { try writer.write($0) } }
+                gathered = ByteBuffer()
+            }
+        }
+        guard gathered.readableBytes > 0 else { return }
+        let rest = gathered
+        try await blocking { try rest.withUnsafeReadableBytes { try writer.write($0) } }
+    }
+
+    /// Stores a whole body as one blob, checked against what was announced.
+    public static func store(
+        _ body: RequestBody, in blobs: BlobStore, expecting digest: CargoArtifact.Digest?, size: Int64?, limit: Int64
+    ) async throws -> (CargoArtifact.Digest, Int64) {
+        let writer = try await blocking { try blobs.writer() }
+        do {
+            try await receive(body, into: writer, limit: limit)
+            return try await blocking { try writer.finish(expecting: digest, size: size) }
+        } catch {
+            try? await blocking { writer.discard() }
+            throw error
+        }
+    }
+
+    /// A blob as an answer; a `Range` of one part is honoured (RFC 9110, section 14).
+    public static func answer(
+        _ digest: CargoArtifact.Digest, in blobs: BlobStore, to request: Request, headers: HTTPFields
+    ) async throws -> Response? {
+        guard let size = try await blocking({ blobs.size(of: digest) }) else { return nil }
+        var headers = headers
+        headers[.acceptRanges] = "bytes"
+        headers[.eTag] = "\"\(digest)\""
+        var range = 0..<size
+        var status = HTTPResponse.Status.ok
+        if let asked = request.headers[.range], let parsed = ByteRange.parse(asked, size: size) {
+            guard let part = parsed else {
+                headers[.contentRange] = "bytes */\(size)"
+                return Response(status: .rangeNotSatisfiable, headers: headers)
+            }
+            range = part
+            status = .partialContent
+            headers[.contentRange] = "bytes \(part.lowerBound)-\(part.upperBound - 1)/\(size)"
+        }
+        if request.method == .head {
+            headers[.contentLength] = String(range.count)
+            return Response(status: status, headers: headers)
+        }
+        let file = try await blocking { try blobs.open(digest) }
+        let bytes = range
+        return Response(
+            status: status, headers: headers,
+            body: ResponseBody(contentLength: bytes.count) { writer in
+                var offset = bytes.lowerBound
+                while offset < bytes.upperBound {
+                    let start = offset
+                    let count = Int(min(256 << 10, bytes.upperBound - start))
+                    let piece = try await blocking { try file.bytes(at: start, count: count) }
+                    try await writer.write(ByteBuffer(bytes: piece))
+                    offset += Int64(count)
+                }
+                try await writer.finish(nil)
+            })
+    }
+}
+
+/// A `Range` header of one part.
+enum ByteRange {
+    /// Nil: not a range that we serve, so the whole is sent. `.some(nil)`: a range outside of the content.
+    static func parse(_ text: String, size: Int64) -> Range<Int64>?? {
+        guard text.hasPrefix("bytes="), !text.contains(",") else { return nil }
+        let parts = text.dropFirst(6).split(separator: "-", omittingEmptySubsequences: false)
+        guard parts.count == 2 else { return nil }
+        if parts[0].isEmpty {
+            guard let last = Int64(parts[1]), last >= 0 else { return nil }
+            guard last > 0, size > 0 else { return .some(nil) }
+            return .some(max(0, size - last)..<size)
+        }
+        guard let first = Int64(parts[0]), first >= 0 else { return nil }
+        guard first < size else { return .some(nil) }
+        if parts[1].isEmpty { return .some(first..<size) }
+        guard let last = Int64(parts[1]), last >= first else { return nil }
+        return .some(first..<min(last + 1, size))
+    }
+}

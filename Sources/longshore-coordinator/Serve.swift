@@ -1,0 +1,48 @@
+import ArgumentParser
+import CargoCoordinator
+import CargoQueue
+import Logging
+import SystemPackage
+
+/// `serve`: runs the coordinator until SIGTERM.
+struct Serve: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "Serves the API on one data folder.")
+
+    @Option(help: ArgumentHelp("Folder of jobs, logs, blobs and keys; made when missing.", valueName: "DIR"))
+    var data: String
+
+    @Option(help: ArgumentHelp("Where to listen; port 0 takes a free one.", valueName: "ADDR:PORT"))
+    var listen = "127.0.0.1:8080"
+
+    @Option(help: ArgumentHelp("How long a host may be silent before its job goes to another.", valueName: "N"))
+    var leaseSeconds = 30.0
+
+    func validate() throws {
+        guard Self.address(listen) != nil else { throw ValidationError("--listen is ADDRESS:PORT, such as 127.0.0.1:8080.") }
+        guard leaseSeconds >= 0.5, leaseSeconds <= 3600 else { throw ValidationError("--lease-seconds is from 0.5 to 3600.") }
+    }
+
+    static func address(_ text: String) -> (host: String, port: Int)? {
+        guard let colon = text.lastIndex(of: ":"), let port = UInt16(text[text.index(after: colon)...]) else { return nil }
+        var host = text[..<colon]
+        if host.hasPrefix("["), host.hasSuffix("]") { host = host.dropFirst().dropLast() }
+        return host.isEmpty ? nil : (String(host), Int(port))
+    }
+
+    func run() async throws {
+        guard let (host, port) = Self.address(listen) else { return }
+        LoggingSystem.bootstrap { label in
+            var handler = StreamLogHandler.standardError(label: label)
+            handler.logLevel = .notice
+            return handler
+        }
+        var settings = CoordinatorSettings(data: FilePath(data))
+        (settings.host, settings.port) = (host, port)
+        settings.store.leaseSeconds = leaseSeconds
+        let coordinator = try await Coordinator(settings, logger: Logger(label: "longshore-coordinator"))
+        if let key = coordinator.newAdminKey {
+            say("admin key (shown once, kept in \(settings.data.appending("admin.key"))): \(key)")
+        }
+        try await coordinator.run { say("listening on \($0)") }
+    }
+}
