@@ -1,6 +1,5 @@
 import Foundation
 import TestStage
-import Testing
 
 /// The attack program, built once for all tests of this run, and packed as a cargo.
 struct AttackProgram: Sendable {
@@ -18,8 +17,10 @@ struct AttackProgram: Sendable {
         let names = try FileManager.default.contentsOfDirectory(atPath: sources.path).filter { $0.hasSuffix(".c") }.sorted()
         let files = names.map { sources.appending(path: $0).path }
         let flags = ["-std=gnu17", "-O1", "-static", "-Wall", "-Wextra", "-Werror", "-o", stage.path("attempts")]
-        let compile = try await stage.start(["/usr/bin/env", "clang"] + flags + files + ["-lpthread"]).finish()
-        try #require(compile.code == 0, "the attack program does not compile: \(compile.stderr)")
+        // The compiler comes with the toolchain that runs this test.
+        let path = ProcessInfo.processInfo.environment["PATH"] ?? "/usr/bin:/bin"
+        let compile = ["/usr/bin/env", "clang"] + flags + files + ["-lpthread"]
+        try await stage.start(compile, environment: ["PATH": path]).finish().orFail("compiling the attack program")
         return AttackProgram(stage: stage)
     }
 
@@ -29,11 +30,9 @@ struct AttackProgram: Sendable {
         let command = (["/cargo/attempts"] + words).map { "\"\($0)\"" }.joined(separator: ", ")
         try stage.write(
             "name: test/\(name)\nversion: 1.0.0\nkind: process\ncommand: [\(command)]\n\(yaml)\n", to: source + "/cargo.yaml")
-        let copy = try await stage.run("/bin/cp", self.stage.path("attempts"), stage.path(source + "/attempts"))
-        try #require(copy.code == 0, "\(copy.stderr)")
+        try await stage.run("/bin/cp", self.stage.path("attempts"), stage.path(source + "/attempts")).orFail("cp")
         let archive = stage.path(name + ".cargo")
-        let pack = try await stage.run("longshore", "pack", stage.path(source), "-o", archive)
-        try #require(pack.code == 0, "\(pack.stderr)")
+        try await stage.run("longshore", "pack", stage.path(source), "-o", archive).orFail("longshore pack")
         return archive
     }
 }

@@ -25,7 +25,7 @@ struct Confinement: Sendable {
         // The build folder may lie where that user cannot go.
         try FileManager.default.copyItem(
             at: Stage.programs.appending(path: "cargo-run"), to: stage.folder.appending(path: "cargo-run"))
-        try #require(chown(stage.folder.path, Caller.userID, Caller.userID) == 0)
+        if chown(stage.folder.path, Caller.userID, Caller.userID) != 0 { throw StageFailure("chown of \(stage.folder.path)") }
     }
 
     /// The start of every command of this caller.
@@ -74,6 +74,8 @@ struct Run {
     }
 
     var code: Int32 { finished.code }
+    /// The outcome and the diagnostics as text.
+    var everythingTold: String { (outcome?.description ?? "") + finished.stderr }
     /// For messages of tests.
     var story: String {
         "code \(code), outcome \(outcome?.description ?? "none"), stdout \(text.prefix(300)), stderr \(finished.stderr.prefix(600))"
@@ -92,5 +94,25 @@ enum Machine {
             let line = FileManager.default.contents(atPath: "/proc/\(process)/cmdline") ?? Data()
             return String(decoding: line, as: UTF8.self).contains(mark)
         }
+    }
+}
+
+extension Machine {
+    /// The largest resident size that a process has reached, in bytes; 0 when it is gone.
+    static func peakMemory(of process: Int32) -> Int {
+        let status = FileManager.default.contents(atPath: "/proc/\(process)/status") ?? Data()
+        let line = String(decoding: status, as: UTF8.self).split(separator: "\n").first { $0.hasPrefix("VmHWM:") }
+        return (line?.split(separator: " ").compactMap { Int($0) }.first ?? 0) * 1024
+    }
+
+    /// Folders of cgroups on this machine that a job's supervisor made and that are still there.
+    static func jobCgroups() -> Set<String> {
+        var found: Set<String> = []
+        let files = FileManager.default.enumerator(atPath: "/sys/fs/cgroup")
+        while let path = files?.nextObject() as? String {
+            let name = path.split(separator: "/").last ?? ""
+            if name.hasPrefix("job-"), path.contains("longshore") { found.insert(path) }
+        }
+        return found
     }
 }

@@ -15,8 +15,7 @@ struct EscapeTests {
         let program = try await AttackProgram.ready()
         let finished = try await program.stage.run(
             AttackProgram.sources.appending(path: "loose").path, program.stage.path("attempts"))
-        try #require(finished.code == 0, "\(finished.stderr)")
-        return Verdicts(finished.text)
+        return Verdicts(try finished.orFail("the loose control").text)
     }
 
     private static let root = Task { try await verdicts(.root) }
@@ -30,12 +29,11 @@ struct EscapeTests {
         let archive = try await program.cargo("escape", in: stage, yaml: "resources: {memory: 256MiB, pids: 64, time: 2m}")
         let socket = "longshore-\(caller)-\(getpid())"
         try stage.write("secret\n", to: "secret")
-        let copy = try await stage.run("/bin/cp", program.stage.path("attempts"), stage.path("attempts"))
-        try #require(copy.code == 0)
+        try await stage.run("/bin/cp", program.stage.path("attempts"), stage.path("attempts")).orFail("cp")
         let victim = try stage.start(place.identity + [stage.path("attempts"), "victim", socket, "0", stage.path("secret")])
         let listening = await eventually { victim.stdout.last == 10 || !victim.isRunning }
         let port = String(decoding: victim.stdout, as: UTF8.self).trimmingCharacters(in: .whitespacesAndNewlines)
-        try #require(listening && Int(port) != nil, "the victim says \(port) \(victim.stderr)")
+        guard listening, Int(port) != nil else { throw StageFailure("the victim says \(port) \(victim.stderr)") }
         let words = [
             "--victim", "\(victim.pid)", "--abstract", socket, "--port", port, "--secret", stage.path("secret"), "all",
         ]
@@ -44,8 +42,7 @@ struct EscapeTests {
         let finished = try await stage.start(line).finish()
         victim.send(SIGTERM)
         _ = await victim.finish()
-        try #require(finished.code == 0, "\(finished.code): \(finished.stderr)")
-        return Verdicts(finished.text)
+        return Verdicts(try finished.orFail("the job of all attempts").text)
     }
 
     @Test func `the table names every attempt of the program`() async throws {

@@ -211,11 +211,12 @@ static void core_dump(void) {
     succeeded("a crash may write a core dump");
 }
 static void raise_limits(void) {
-    static const int kinds[] = {RLIMIT_NOFILE, RLIMIT_NPROC, RLIMIT_MEMLOCK, RLIMIT_FSIZE};
+    static const int kinds[] = {RLIMIT_NOFILE, RLIMIT_NPROC, RLIMIT_MEMLOCK};
     for (size_t at = 0; at < sizeof kinds / sizeof *kinds; at++) {
         struct rlimit limit;
         need(getrlimit(kinds[at], &limit), "getrlimit");
-        if (limit.rlim_max == RLIM_INFINITY) succeeded("limit %d is infinite", kinds[at]);
+        if (kinds[at] == RLIMIT_NPROC ? limit.rlim_max > 4096 : limit.rlim_max == RLIM_INFINITY)
+            succeeded("limit %d is no limit", kinds[at]);
         limit.rlim_max++;
         if (setrlimit(kinds[at], &limit) == 0) succeeded("raised limit %d", kinds[at]);
     }
