@@ -79,6 +79,8 @@ public struct CargoConfig: Hashable, Sendable, Codable {
         public var per1kOutputTokens: Double?
         public var perImage: Double?
 
+        public init() {}
+
         enum CodingKeys: String, CodingKey {
             case perJob = "per-job"
             case perSecond = "per-second"

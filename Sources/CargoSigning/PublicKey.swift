@@ -1,8 +1,9 @@
 public import CargoArtifact
+internal import FoundationEssentials
+
 internal import enum Crypto.Curve25519
 internal import enum Crypto.P256
 internal import struct Crypto.SHA256
-internal import FoundationEssentials
 
 /// The kinds of keys that sign (DESIGN.md section 4).
 public enum KeyType: String, Sendable, Codable, CaseIterable {

@@ -40,3 +40,11 @@ public struct SigstoreBundle: Hashable, Sendable, Codable {
 
     public func json() throws -> [UInt8] { try CanonicalJSON.encode(self) }
 }
+
+extension SigstoreBundle {
+    /// Whether a bundle holds a valid signature by this key.
+    public static func isSigned(_ bundle: [UInt8], by key: PublicKey) -> Bool {
+        guard let envelope = try? SigstoreBundle(json: bundle).dsseEnvelope else { return false }
+        return (try? DSSE.verify(envelope, type: envelope.payloadType, keys: [key])) != nil
+    }
+}

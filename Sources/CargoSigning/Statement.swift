@@ -80,3 +80,13 @@ public struct Statement: Hashable, Sendable, Codable {
         return ReleaseClaims(name: name, version: version, counter: counter, expires: expires)
     }
 }
+
+extension ReleaseClaims {
+    /// The release counter that follows from a semantic version, so that packing twice signs the same bytes:
+    /// 100,000 minor versions a major one, 100,000 patches a minor one. Nil when a number is larger.
+    public static func counter(version: String) -> Int64? {
+        let numbers = version.prefix { $0 != "-" }.split(separator: ".").compactMap { Int64($0) }
+        guard numbers.count == 3, numbers[0] < 900_000, numbers[1] < 100_000, numbers[2] < 100_000 else { return nil }
+        return numbers[0] * 10_000_000_000 + numbers[1] * 100_000 + numbers[2]
+    }
+}

@@ -1,4 +1,6 @@
 internal import CargoArtifact
+internal import CargoFiles
+public import SystemPackage
 
 extension TrustPolicy {
     /// Reads the bytes of a trust file. Everything unknown in it is refused: a misspelt restriction must not be
@@ -38,6 +40,20 @@ extension TrustPolicy {
             "digests": .array(revokedDigests.sorted().map { .string($0.description) }),
         ])
         return CanonicalJSON.encode(.object(["version": .integer(1), "rules": .array(list), "revoked": revoked])) + [0x0A]
+    }
+
+    /// Changes a trust file as a whole, making it (0600) where it is missing. Two changes at once wait for each other.
+    public static func change(_ path: FilePath, _ body: (inout TrustPolicy) throws -> Void) throws {
+        guard let name = path.lastComponent?.string else { throw TrustFailure("\(path) is no file") }
+        let parent = path.removingLastComponent()
+        let folder = try Folder.open(parent.isEmpty ? "." : parent, create: 0o700)
+        let lock = try folder.open("." + name + ".lock", .readWrite, options: .create)
+        try lock.lock(.exclusive)
+        var policy = TrustPolicy()
+        if try folder.status(name) != nil { policy = try TrustPolicy(contentsOf: path) }
+        try body(&policy)
+        try folder.writeDurably(name, policy.json())
+        try lock.unlock()
     }
 
     /// Whether `text` may stand in `names`.

@@ -1,0 +1,110 @@
+internal import CargoArchive
+public import CargoArtifact
+internal import CargoFiles
+public import CargoSigning
+public import SystemPackage
+
+/// What packing made.
+public struct PackedCargo: Hashable, Sendable {
+    public let path: FilePath
+    /// The root manifest's.
+    public let digest: Digest
+    /// Bytes of the archive.
+    public let size: Int64
+    public let config: CargoConfig
+}
+
+/// How a packed cargo is signed.
+public struct SignatureOptions: Sendable {
+    /// The release counter; nil takes the one that follows from the version.
+    public var counter: Int64?
+    /// Seconds since 1970 after which the signature counts no more.
+    public var expires: Int64?
+
+    public init(counter: Int64? = nil, expires: Int64? = nil) {
+        self.counter = counter
+        self.expires = expires
+    }
+
+    public func claims(_ config: CargoConfig) throws -> ReleaseClaims {
+        guard let counter = counter ?? ReleaseClaims.counter(version: config.version) else {
+            throw SourceFailure(
+                YAMLValue.file, "version: its numbers are too large for a release counter; give one with --counter")
+        }
+        return ReleaseClaims(name: config.name, version: config.version, counter: counter, expires: expires)
+    }
+}
+
+/// Turns a source folder into an archive (DESIGN.md section 4). The same source gives the same bytes.
+public struct CargoPacker: Sendable {
+    public let source: FilePath
+    /// Suspicious paths that are packed all the same.
+    public var allowed: Set<String> = []
+    public var keys: [SigningKey] = []
+    public var signature = SignatureOptions()
+
+    public init(source: FilePath) { self.source = source }
+
+    /// `NAME-VERSION.cargo` for a config.
+    public static func fileName(_ config: CargoConfig) -> String {
+        (config.name.split(separator: "/").last.map(String.init) ?? config.name) + "-" + config.version + ".cargo"
+    }
+
+    /// The config that `cargo.yaml` alone gives, without reading anything else.
+    public func readSource() throws -> CargoSource {
+        let folder = try Folder.open(source)
+        guard try folder.status(YAMLValue.file) != nil else {
+            throw SourceFailure(
+                source.appending(YAMLValue.file).string, "is missing; `longshore init DIR --kind process` makes one")
+        }
+        let bytes = try folder.open(YAMLValue.file).contents(limit: YAMLValue.limit)
+        guard let text = String(validating: bytes, as: UTF8.self) else { throw SourceFailure(YAMLValue.file, "is not UTF-8") }
+        return try CargoSource(yaml: text)
+    }
+
+    /// Packs into `output`, by default `NAME-VERSION.cargo` in the working folder. Blocks.
+    public func pack(to output: FilePath? = nil) throws -> PackedCargo {
+        let source = try readSource()
+        let output = output ?? FilePath(CargoPacker.fileName(source.config))
+        let parent = output.removingLastComponent()
+        var layers = try LayerSet(
+            source: try Folder.open(self.source), scratch: try Folder.open(parent.isEmpty ? "." : parent))
+        var config = source.config
+        try layers.add(source, config: &config, allowed: allowed)
+        let configBytes = try CanonicalJSON.encode(config)
+        let manifest = ImageManifest(
+            artifactType: MediaType.cargo,
+            config: Descriptor(mediaType: MediaType.cargoConfig, digest: Digest(of: configBytes), size: Int64(configBytes.count)),
+            layers: layers.descriptors, annotations: CargoPacker.annotations(config))
+        let rootBytes = try CanonicalJSON.encode(manifest)
+        let root = Descriptor(mediaType: MediaType.imageManifest, digest: Digest(of: rootBytes), size: Int64(rootBytes.count))
+        let claims = try signature.claims(config)
+        let signatures = try keys.map {
+            try SignatureArtifact(bundle: try $0.bundle(root: root.digest, claims: claims), root: root)
+        }
+        let writer = try ArchiveWriter(
+            root: root, rootBytes: rootBytes, content: .manifest(manifest), version: config.version, signatures: signatures
+        ) { descriptor in
+            if descriptor.digest == manifest.config.digest { return .bytes(configBytes) }
+            guard let source = layers.source(of: descriptor.digest) else {
+                preconditionFailure("every layer of a manifest was added with its source")
+            }
+            return source
+        }
+        let size = try writer.write(to: output)
+        do { try layers.checkUnchanged() } catch {
+            if let name = output.lastComponent?.string { _ = try? Folder.open(parent.isEmpty ? "." : parent).remove(name) }
+            throw error
+        }
+        return PackedCargo(path: output, digest: root.digest, size: size, config: config)
+    }
+
+    private static func annotations(_ config: CargoConfig) -> [String: String] {
+        var annotations = ["org.opencontainers.image.title": config.name, "org.opencontainers.image.version": config.version]
+        if let description = config.description { annotations["org.opencontainers.image.description"] = description }
+        if let licenses = config.licenses {
+            annotations["org.opencontainers.image.licenses"] = licenses.joined(separator: " AND ")
+        }
+        return annotations
+    }
+}

@@ -1,0 +1,8 @@
+import ArgumentParser
+
+/// Publisher keys, and whom this machine trusts.
+struct Key: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Make keys, and say which ones are trusted.",
+        subcommands: [KeyCreate.self, KeyTrust.self])
+}
