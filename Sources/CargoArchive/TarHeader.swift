@@ -42,7 +42,45 @@ public enum TarHeader {
         return Array("\(count) comment=".utf8) + [UInt8](repeating: UInt8(ascii: " "), count: value) + [0x0A]
     }
 
-    static func header(name: String, size: Int64, type: UInt8) -> [UInt8] {
+    /// What an entry of a files' layer is.
+    public enum Kind: Hashable, Sendable {
+        case folder
+        case file(executable: Bool)
+        case link(String)
+    }
+
+    /// The headers of an entry in a files' layer: no owner, no time; a pax header where ustar's fields do not hold it.
+    public static func entry(path: String, kind: Kind, size: Int64) -> [UInt8] {
+        var records: [UInt8] = []
+        var target = ""
+        var name = path
+        var (type, mode): (UInt8, Int64) = (UInt8(ascii: "0"), 0o644)
+        switch kind {
+        case .folder:
+            (type, mode) = (UInt8(ascii: "5"), 0o755)
+            name += "/"
+        case .file(let executable): mode = executable ? 0o755 : 0o644
+        case .link(let text):
+            (type, mode) = (UInt8(ascii: "2"), 0o777)
+            target = text
+        }
+        func needsRecord(_ text: String) -> Bool { text.utf8.count > 100 || !text.utf8.allSatisfy { $0 < 128 } }
+        if needsRecord(target) {
+            records += record("linkpath", target)
+            target = "link"
+        }
+        if needsRecord(name) {
+            records += record("path", name)
+            name = "file"
+        }
+        if size > largestOctal { records += record("size", String(size)) }
+        let own = header(name: name, size: size > largestOctal ? 0 : size, type: type, mode: mode, target: target)
+        guard !records.isEmpty else { return own }
+        let pax = header(name: "PaxHeaders/entry", size: Int64(records.count), type: UInt8(ascii: "x"))
+        return pax + records + [UInt8](repeating: 0, count: padding(after: Int64(records.count))) + own
+    }
+
+    static func header(name: String, size: Int64, type: UInt8, mode: Int64 = 0o644, target: String = "") -> [UInt8] {
         var out = [UInt8](repeating: 0, count: block)
         func put(_ text: String, at offset: Int) {
             out.replaceSubrange(offset..<offset + text.utf8.count, with: Array(text.utf8))
@@ -52,13 +90,14 @@ public enum TarHeader {
             return String(repeating: "0", count: digits - text.count) + text
         }
         put(name, at: 0)
-        put(octal(0o644, 7), at: 100)
+        put(octal(mode, 7), at: 100)
         put(octal(0, 7), at: 108)
         put(octal(0, 7), at: 116)
         put(octal(size, 11), at: 124)
         put(octal(0, 11), at: 136)
         put("        ", at: 148)
         out[156] = type
+        put(target, at: 157)
         put("ustar", at: 257)
         put("00", at: 263)
         put(octal(0, 7), at: 329)
