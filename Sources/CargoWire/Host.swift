@@ -5,6 +5,8 @@ public struct HostCapabilities: Hashable, Sendable, Codable {
     /// Kinds of cargo it runs; `process` at first.
     public var kinds: [String]?
     public var docker: Bool?
+    /// Container images that it holds, references and digests, at most 256: a job of one starts there without a pull.
+    public var images: [String]?
     public var encryption: Bool?
     public var maxContextTier: Int?
     public var cpu: Double?
@@ -14,7 +16,7 @@ public struct HostCapabilities: Hashable, Sendable, Codable {
     public init(kinds: [String]? = nil) { self.kinds = kinds }
 
     enum CodingKeys: String, CodingKey {
-        case kinds, docker, encryption
+        case kinds, docker, images, encryption
         case maxContextTier = "max_context_tier"
         case cpu, memory, region
     }

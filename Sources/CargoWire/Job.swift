@@ -31,6 +31,8 @@ public enum JobErrorCode: String, Sendable, CaseIterable {
     case signalled
     case refused
     case commandNotFound = "command_not_found"
+    case imageNotFound = "image_not_found"
+    case imageRefused = "image_refused"
     case provisioningFailed = "provisioning_failed"
     case hostLost = "host_lost"
     case poison
@@ -205,6 +207,8 @@ public struct Job: Hashable, Sendable, Codable {
     public var cargo: String?
     /// The cargo's root manifest, fixed at submit.
     public var digest: String?
+    /// The container image as submitted, for a job without a cargo.
+    public var image: String?
     /// The host that holds or held the last attempt.
     public var host: String?
     public var exitCode: Int?
@@ -230,7 +234,7 @@ public struct Job: Hashable, Sendable, Codable {
     }
 
     enum CodingKeys: String, CodingKey {
-        case id, status, tier, priority, attempt, cargo, digest, host
+        case id, status, tier, priority, attempt, cargo, digest, image, host
         case exitCode = "exit_code"
         case exit, error, outputs, notice, metadata
         case createdAt = "created_at"
@@ -247,6 +251,7 @@ public struct Job: Hashable, Sendable, Codable {
         try container.encode(attempt, forKey: .attempt)
         try container.encodeIfPresent(cargo, forKey: .cargo)
         try container.encodeIfPresent(digest, forKey: .digest)
+        try container.encodeIfPresent(image, forKey: .image)
         try container.encode(host, forKey: .host)
         try container.encode(exitCode, forKey: .exitCode)
         try container.encodeIfPresent(exit, forKey: .exit)
