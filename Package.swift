@@ -141,6 +141,10 @@ let package = Package(
             ]),
         program("longshore-coordinator", ["CargoCoordinator", "CargoQueue", arguments, logging, lifecycle, system]),
 
+        // Measures the sandbox as a long-lived program calls it.
+        .executableTarget(
+            name: "launch-bench", dependencies: ["CargoSandbox"], path: "Benchmarks/launch/LaunchBench", swiftSettings: settings),
+
         .plugin(name: "EmbedPrograms", capability: .buildTool()),
 
         tests("CargoArtifactTests", ["CargoArtifact"]),

@@ -63,6 +63,9 @@ public final class Sandbox: Sendable {
         return try await WorkThread.launching.run { [self] in try start(plan, spec: spec, user: user) }
     }
 
+    /// The compiled filter of an embedded profile, for a benchmark's peer that loads the same one.
+    package func compiledFilter(_ name: String) throws(SandboxError) -> [UInt8] { try filter(name) }
+
     /// The compiled filter of an embedded profile.
     private func filter(_ name: String) throws(SandboxError) -> [UInt8] {
         if let ready = filters.withLock({ $0[name] }) { return ready }
