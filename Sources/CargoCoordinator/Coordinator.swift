@@ -49,7 +49,9 @@ public struct Coordinator: Sendable {
         self.logger = logger
         folder = try DataFolder(settings.data)
         let metrics = GatewayMetrics()
-        queue = try JobQueue(folder: settings.data, settings: settings.store, onCommit: { metrics.committed($0) })
+        var hooks = StoreHooks()
+        hooks.onCommit = { metrics.committed($0) }
+        queue = try await JobQueue(folder: settings.data, settings: settings.store, hooks: hooks)
         let blobs = try BlobStore(root: settings.data.appending("store"))
         let registry = try RegistryIndex(folder: settings.data.appending("registry"), blobs: blobs)
         gateway = Gateway(queue: queue, blobs: blobs, registry: registry, metrics: metrics)

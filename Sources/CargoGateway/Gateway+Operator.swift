@@ -47,7 +47,7 @@ extension Gateway {
         }
         router.get("/metrics") { request, _ in
             _ = try caller(request, .read)
-            let text = metrics.text(queued: queue.store.queuedCount, leases: queue.store.leaseCount)
+            let text = metrics.text(try await queue.store.counts())
             return Answer.bytes(ByteBuffer(string: text), type: "text/plain; version=0.0.4")
         }
     }
@@ -65,14 +65,14 @@ public final class GatewayMetrics: Sendable {
         writes.add(items, ordering: .relaxed)
     }
 
-    func text(queued: Int, leases: Int) -> String {
+    func text(_ counts: StoreCounts) -> String {
         """
         # HELP longshore_jobs_queued Jobs waiting for a host.
         # TYPE longshore_jobs_queued gauge
-        longshore_jobs_queued \(queued)
+        longshore_jobs_queued \(counts.queued)
         # HELP longshore_leases Attempts that run under a lease.
         # TYPE longshore_leases gauge
-        longshore_leases \(leases)
+        longshore_leases \(counts.leases)
         # HELP longshore_commits_total Commits of the job store.
         # TYPE longshore_commits_total counter
         longshore_commits_total \(commits.load(ordering: .relaxed))

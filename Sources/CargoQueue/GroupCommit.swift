@@ -3,8 +3,8 @@ import GRDB
 
 /// The one thread that writes to a database: what waits when it is free shares one COMMIT, so that one fsync serves many.
 ///
-/// Each item runs inside its own savepoint: one that refuses takes nothing of the others back. Callers go on only
-/// after the COMMIT; when it fails, or a statement's failure ended the transaction, every item of the batch fails and
+/// An item that refuses takes nothing of the others back: most refuse before they write anything; when one refuses
+/// after a write, the batch is rolled back and run again with a savepoint for each. Callers go on only after the COMMIT; when it fails, or a statement's failure ended the transaction, every item of the batch fails and
 /// nothing of it was kept (RULES.md 13).
 final class GroupCommit: @unchecked Sendable {
     // @unchecked: `queue` and `stopped` are touched only between `condition.lock()` and `unlock()`.
@@ -92,21 +92,20 @@ final class GroupCommit: @unchecked Sendable {
         return Array(queue.prefix(largestBatch))
     }
 
+    /// An item refused after it had changed rows: only savepoints tell its changes from the others'.
+    private struct NeedsSavepoints: Error {}
+
     private func commit(_ batch: [Item]) {
         var refusals: [Int: any Error] = [:]
         var effects: Effects = []
         var failure: (any Error)?
         do {
             try database.writeWithoutTransaction { database in
-                try database.cachedStatement(sql: "BEGIN IMMEDIATE").execute()
                 do {
-                    for (index, item) in batch.enumerated() {
-                        try run(item, index, database, &refusals, &effects)
-                    }
-                    try database.cachedStatement(sql: "COMMIT").execute()
-                } catch {
-                    if database.isInsideTransaction { try? database.execute(sql: "ROLLBACK") }
-                    throw error
+                    try run(batch, database, savepoints: false, &refusals, &effects)
+                } catch is NeedsSavepoints {
+                    (refusals, effects) = ([:], [])
+                    try run(batch, database, savepoints: true, &refusals, &effects)
                 }
             }
         } catch {
@@ -119,21 +118,32 @@ final class GroupCommit: @unchecked Sendable {
         for (index, item) in batch.enumerated() { item.finish(failure ?? refusals[index]) }
     }
 
+    /// One transaction over the batch; when it throws, nothing of it was kept.
     private func run(
-        _ item: Item, _ index: Int, _ database: Database, _ refusals: inout [Int: any Error], _ effects: inout Effects
+        _ batch: [Item], _ database: Database, savepoints: Bool, _ refusals: inout [Int: any Error], _ effects: inout Effects
     ) throws {
-        try database.cachedStatement(sql: "SAVEPOINT item").execute()
-        var own: Effects = []
+        try database.cachedStatement(sql: "BEGIN IMMEDIATE").execute()
         do {
-            try item.run(database, &own)
-            try database.cachedStatement(sql: "RELEASE item").execute()
-            effects += own
-        } catch let error as DatabaseError where !database.isInsideTransaction || error.resultCode != .SQLITE_CONSTRAINT {
-            throw error
+            for (index, item) in batch.enumerated() {
+                if savepoints { try database.cachedStatement(sql: "SAVEPOINT item").execute() }
+                let changes = database.totalChangesCount
+                var own: Effects = []
+                do {
+                    try item.run(database, &own)
+                    effects += own
+                } catch let error as DatabaseError where !database.isInsideTransaction || error.resultCode != .SQLITE_CONSTRAINT {
+                    throw error
+                } catch {
+                    guard savepoints || database.totalChangesCount == changes else { throw NeedsSavepoints() }
+                    if savepoints { try database.cachedStatement(sql: "ROLLBACK TO item").execute() }
+                    refusals[index] = error
+                }
+                if savepoints { try database.cachedStatement(sql: "RELEASE item").execute() }
+            }
+            try database.cachedStatement(sql: "COMMIT").execute()
         } catch {
-            try database.cachedStatement(sql: "ROLLBACK TO item").execute()
-            try database.cachedStatement(sql: "RELEASE item").execute()
-            refusals[index] = error
+            if database.isInsideTransaction { try? database.execute(sql: "ROLLBACK") }
+            throw error
         }
     }
 }

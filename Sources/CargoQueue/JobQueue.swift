@@ -6,7 +6,7 @@ public import SystemPackage
 
 /// What the gateway asks for: the store's jobs, the waits on them, their logs and progress, as one coordinator holds them.
 public final class JobQueue: Sendable {
-    public let store: SQLiteJobStore
+    public let store: any JobStore
     public let logs: LogStore
     public let directory: Directory
     public let signals: JobSignals
@@ -20,23 +20,47 @@ public final class JobQueue: Sendable {
     /// Log bytes of one attempt at most.
     public static let largestLog: Int64 = 1 << 30
 
-    /// Opens everything under a data folder that this process has locked.
+    /// Makes the store of one coordinator, which is told whom to call.
+    public typealias OpenStore = @Sendable (StoreSettings, StoreHooks) async throws -> any JobStore & AccountStore
+
+    /// Opens everything: the store, and the logs in a folder that this process has locked.
     public init(
-        folder: FilePath, settings: StoreSettings = StoreSettings(), onCommit: @escaping @Sendable (Int) -> Void = { _ in }
-    ) throws {
+        logs folder: FilePath, settings: StoreSettings = StoreSettings(), hooks: StoreHooks = StoreHooks(), open: OpenStore
+    ) async throws {
         let signals = JobSignals()
         let waiters = ClaimWaiters()
         let sealing = Sealing()
         self.signals = signals
         self.waiters = waiters
         self.settings = settings
-        store = try SQLiteJobStore(
-            path: folder.appending("jobs.sqlite").string, settings: settings, onReady: { waiters.wake($0) },
-            onChange: { signals.ring($0, .rows) }, onLeaseEnding: { sealing.seal($0, $1) }, onCommit: onCommit)
-        logs = try LogStore(root: folder.appending("logs"), running: store.runningAttempts())
-        directory = try Directory(store: store)
+        var own = hooks
+        own.onReady = {
+            waiters.wake($0)
+            hooks.onReady($0)
+        }
+        own.onChange = {
+            signals.ring($0, .rows)
+            hooks.onChange($0)
+        }
+        own.onLeaseEnding = {
+            sealing.seal($0, $1)
+            hooks.onLeaseEnding($0, $1)
+        }
+        let store = try await open(settings, own)
+        self.store = store
+        logs = try LogStore(root: folder, running: try await store.runningAttempts())
+        directory = try await Directory(store: store)
         let logs = logs
         sealing.set { logs.seal($0, attempt: $1) }
+    }
+
+    /// The same on one SQLite database beside its logs.
+    public convenience init(
+        folder: FilePath, settings: StoreSettings = StoreSettings(), hooks: StoreHooks = StoreHooks()
+    ) async throws {
+        try await self.init(logs: folder.appending("logs"), settings: settings, hooks: hooks) { settings, hooks in
+            try SQLiteJobStore(path: folder.appending("jobs.sqlite").string, settings: settings, hooks: hooks)
+        }
     }
 
     /// The store is made before the logs that it must seal: this stands between them.

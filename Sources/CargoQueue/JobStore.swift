@@ -68,6 +68,17 @@ public struct AttemptEnd: Sendable {
 /// Implementations pass one conformance suite. Every write of a host matches its whole lease and the job's state in
 /// the statement that writes (RULES.md 10).
 public protocol JobStore: Sendable {
+    /// Rises when the store is restored from a copy or fails over: leases of another generation are void.
+    var generation: Int { get }
+    /// The attempts that run: whoever keeps their logs opens them again after a start.
+    func runningAttempts() async throws -> [(id: JobID, attempt: Int)]
+    /// Jobs that wait and attempts that run, for the operator.
+    func counts() async throws -> StoreCounts
+    /// Goes through one commit, so that an answer means that the store can write.
+    func probe() async throws
+    /// Commits what waits and closes; nothing can be written afterwards.
+    func close()
+
     func submit(_ job: NewJob) async throws -> Submission
     func job(_ key: JobKey) async throws -> (JobRecord, JobResult, metadata: Data?)
     /// Newest first; `before` is the last id of the page before.
@@ -79,12 +90,66 @@ public protocol JobStore: Sendable {
     func renew(_ id: JobID, _ lease: Lease) async throws -> Bool
     /// One input of the lease's holder; the same end again gives the same answer as long as it is the job's accepted one.
     func report(_ id: JobID, _ lease: Lease, _ input: JobInput, _ end: AttemptEnd) async throws -> JobRecord
+    /// The claim's answer could not be delivered: the job goes back as if it had not been claimed.
+    func undelivered(_ claim: GrantedClaim) async throws
     func cancel(_ key: JobKey, actor: String) async throws -> JobRecord
     func replay(_ key: JobKey, actor: String) async throws -> JobRecord
     /// A file that the attempt under this lease uploaded; visible once the attempt is accepted.
     func stage(_ output: OutputFile, for id: JobID, _ lease: Lease) async throws
     /// The account and attempt under a live lease.
     func holder(_ id: JobID, _ lease: Lease) async throws -> (key: JobKey, attempt: Int)
+    /// The blobs behind a job's input files, HEX by name.
+    func files(of key: JobKey) async throws -> [String: String]
+    /// Makes uploaded bytes known under an id of this account.
+    func addUpload(_ upload: Upload, account: Int64) async throws
+    func upload(_ id: String, account: Int64) async throws -> Upload?
     /// Leases that ran out become lost hosts, delayed jobs become ready. Called every 100 ms.
     func tick() async throws
+}
+
+/// How much a store holds.
+public struct StoreCounts: Hashable, Sendable {
+    /// Delayed ones included.
+    public var queued: Int
+    public var leases: Int
+
+    public init(queued: Int, leases: Int) {
+        self.queued = queued
+        self.leases = leases
+    }
+}
+
+/// What a store tells the coordinator around it. Each is called on the store's own thread and must not block.
+public struct StoreHooks: Sendable {
+    /// A job with this requirement became ready: one waiter should ask. A hint; who waits asks again by itself.
+    public var onReady: @Sendable (Requirement) -> Void = { _ in }
+    /// A job's row changed.
+    public var onChange: @Sendable (JobID) -> Void = { _ in }
+    /// Before the commit that ends a lease: nothing more may be written under it.
+    public var onLeaseEnding: @Sendable (JobID, Int) -> Void = { _, _ in }
+    /// A commit carried so many writes.
+    public var onCommit: @Sendable (Int) -> Void = { _ in }
+
+    public init() {}
+}
+
+/// Accounts, keys and hosts, durable.
+public protocol AccountStore: Sendable {
+    /// Every key that is not revoked, by the SHA-256 of its token.
+    func principals() async throws -> [Data: Principal]
+    /// One key: for those that another coordinator on the same store has made since.
+    func principal(_ hash: Data) async throws -> Principal?
+    func hosts() async throws -> [HostRecord]
+    /// Makes a key, and its account where the name is new.
+    func addKey(_ key: NewKey, account: String) async throws -> Principal
+    /// Makes a host known, or the same again when its account knows the public key, with a key of its own.
+    func addHost(_ host: HostRecord, slots: Int?, capabilities: HostCapabilities?, key: NewKey) async throws -> HostRecord
+}
+
+/// A key about to be kept: its hash, never its text.
+public struct NewKey: Hashable, Sendable {
+    public var id: String
+    public var hash: Data
+    public var name: String
+    public var scopes: Set<Scope>
 }

@@ -106,7 +106,7 @@ extension SQLiteJobStore {
     }
 
     private func grant(_ entry: ReadyQueue.Entry, _ ask: ClaimAsk) async throws -> GrantedClaim {
-        let token = Self.randomToken()
+        let token = RandomText.hexadecimal(bytes: 16)
         return try await writer.perform { [self] database, effects in
             guard let record = try SQLiteRows.load(database, entry.key) else { throw StoreError.notFound }
             var claimed = record
@@ -126,10 +126,6 @@ extension SQLiteJobStore {
             }
             return granted
         }
-    }
-
-    static func randomToken() -> String {
-        hexadecimal((0..<16).map { _ in UInt8.random(in: .min ... .max) })
     }
 
     public func renew(_ id: JobID, _ lease: Lease) async throws -> Bool {
@@ -232,7 +228,7 @@ extension SQLiteJobStore {
         let (due, expired) = hot.withLock { hot in
             (hot.promote(now: now), hot.expired(at: uptime, leaseSeconds: settings.leaseSeconds))
         }
-        for requirement in due { onReady(requirement) }
+        for requirement in due { hooks.onReady(requirement) }
         for lease in expired { try await lose(lease, input: .hostLost, actor: "coordinator", deadline: uptime) }
     }
 
@@ -251,7 +247,7 @@ extension SQLiteJobStore {
             return true
         }
         guard stillOut else { return }
-        onLeaseEnding(lease.key.id, lease.attempt)
+        hooks.onLeaseEnding(lease.key.id, lease.attempt)
         do {
             _ = try await writer.perform { [self] database, effects in
                 guard let record = try SQLiteRows.load(database, lease.key), record.token == lease.token else { return }
@@ -321,18 +317,18 @@ extension SQLiteJobStore {
             switch action {
             case .enqueue: ready(record, notBefore: record.notBefore)
             case .endLease:
-                onLeaseEnding(record.key.id, record.state.attempt)
+                hooks.onLeaseEnding(record.key.id, record.state.attempt)
                 hot.withLock { $0.end(record.key.id) }
             case .grantLease, .settle: break
             }
         }
-        onChange(record.key.id)
+        hooks.onChange(record.key.id)
     }
 
     private func ready(_ record: JobRecord, notBefore: Timestamp?) {
         let entry = entry(of: record)
         let now = settings.clocks.wall()
         let isReady = hot.withLock { $0.enqueue(entry, notBefore: notBefore, now: now) }
-        if isReady { onReady(entry.requirement) }
+        if isReady { hooks.onReady(entry.requirement) }
     }
 }

@@ -17,35 +17,23 @@ public struct StoreSettings: Sendable {
 }
 
 /// Jobs in one SQLite database that this process alone owns.
-public final class SQLiteJobStore: JobStore {
+public final class SQLiteJobStore: JobStore, AccountStore {
     let database: DatabasePool
     let writer: GroupCommit
     let settings: StoreSettings
     let machine: JobMachine
     /// Rises when the data folder is restored from a copy.
-    let generation: Int
+    public let generation: Int
     let hot = Mutex(HotState())
-    /// Told when a job with this requirement became ready: one waiter should ask.
-    let onReady: @Sendable (Requirement) -> Void
-    /// Told after a job's row changed.
-    let onChange: @Sendable (JobID) -> Void
-    /// Told before the commit that ends a lease, so that nothing more is written under it.
-    let onLeaseEnding: @Sendable (JobID, Int) -> Void
+    let hooks: StoreHooks
 
     /// Opens the database at `path`, migrates it, and takes up every job that has not ended.
-    public init(
-        path: String, settings: StoreSettings = StoreSettings(), onReady: @escaping @Sendable (Requirement) -> Void = { _ in },
-        onChange: @escaping @Sendable (JobID) -> Void = { _ in },
-        onLeaseEnding: @escaping @Sendable (JobID, Int) -> Void = { _, _ in },
-        onCommit: @escaping @Sendable (Int) -> Void = { _ in }
-    ) throws {
+    public init(path: String, settings: StoreSettings = StoreSettings(), hooks: StoreHooks = StoreHooks()) throws {
         database = try SQLiteSchema.open(path: path)
-        writer = GroupCommit(database: database, onCommit: onCommit)
+        writer = GroupCommit(database: database, onCommit: hooks.onCommit)
         self.settings = settings
+        self.hooks = hooks
         machine = JobMachine(maxLosses: settings.maxLosses)
-        self.onReady = onReady
-        self.onChange = onChange
-        self.onLeaseEnding = onLeaseEnding
         generation = try database.read { database in
             try String.fetchOne(database, sql: "SELECT value FROM meta WHERE name = 'generation'").flatMap(Int.init) ?? 1
         }
@@ -80,15 +68,13 @@ public final class SQLiteJobStore: JobStore {
         }
     }
 
-    /// The attempts that run: whoever keeps their logs opens them again after a start.
-    public func runningAttempts() -> [(id: JobID, attempt: Int)] {
+    public func runningAttempts() async throws -> [(id: JobID, attempt: Int)] {
         hot.withLock { $0.leases.values.map { ($0.key.id, $0.attempt) } }
     }
 
-    /// Jobs waiting in memory, delayed ones included.
-    public var queuedCount: Int { hot.withLock { $0.ready.count + $0.delayed.count } }
-
-    public var leaseCount: Int { hot.withLock { $0.leases.count } }
+    public func counts() async throws -> StoreCounts {
+        hot.withLock { StoreCounts(queued: $0.ready.count + $0.delayed.count, leases: $0.leases.count) }
+    }
 
     func entry(of record: JobRecord) -> ReadyQueue.Entry {
         var requirement = record.requirement
