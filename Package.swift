@@ -157,6 +157,15 @@ let package = Package(
             ["CargoStore", "CargoArchive", "CargoFiles", "CargoArtifact", "CargoPacking", "CargoSigning", system]),
         tests("CargoSandboxTests", ["CargoSandbox", system]),
         tests("CargoRunnerTests", ["CargoRunner", "CargoArtifact", "CargoPacking", "CargoStore", system]),
+        tests(
+            "CargoClientTests",
+            [
+                "CargoArtifact", "CargoClient", "CargoFiles", "CargoWire", hummingbird, system,
+                .product(name: "NIOCore", package: "swift-nio"),
+            ]),
+        tests(
+            "CargoAgentTests",
+            ["CargoAgent", "CargoArtifact", "CargoClient", "CargoSigning", "CargoWire", logging, system]),
         tests("CargoQueueTests", ["CargoQueue", "CargoArtifact", "CargoWire"]),
         tests(
             "CargoGatewayTests",

@@ -22,6 +22,8 @@ public struct EventStream: AsyncSequence, Sendable {
     let patience: Duration
     /// Told of each lost connection.
     let onReconnect: (@Sendable (ClientError) -> Void)?
+    /// The first wait after a lost connection.
+    var firstWait: Duration = .milliseconds(100)
 
     public func makeAsyncIterator() -> AsyncIterator {
         AsyncIterator(stream: self, position: EventPosition(cursor: cursor))
@@ -33,7 +35,7 @@ public struct EventStream: AsyncSequence, Sendable {
         private var body: PieceReader?
         private var parser = EventParser()
         private var ready: ArraySlice<EventParser.Event> = []
-        private var backoff = Backoff()
+        private var backoff: Backoff
         private var lostSince: ContinuousClock.Instant?
         private var connectedOnce = false
         private var finished = false
@@ -41,6 +43,7 @@ public struct EventStream: AsyncSequence, Sendable {
         init(stream: EventStream, position: EventPosition) {
             self.stream = stream
             self.position = position
+            backoff = Backoff(first: stream.firstWait)
         }
 
         public mutating func next() async throws -> Element? {

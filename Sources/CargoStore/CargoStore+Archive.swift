@@ -30,7 +30,7 @@ extension CargoStore {
         }
         try note(release)
         try use(archive.root.digest)
-        return try stored(root: archive.root.digest, content: archive.content, config: config)
+        return try stored(root: archive.root.digest, manifest: archive.manifest, config: config)
     }
 
     /// This very file was verified before, and everything in it is here.

@@ -36,7 +36,7 @@ extension CargoStore {
         return try await blocking { [self] in
             try note(release)
             try use(digest)
-            return try stored(root: digest, content: documents.content, config: config)
+            return try stored(root: digest, manifest: documents.cargo, config: config)
         }
     }
 

@@ -97,8 +97,7 @@ public final class CargoStore: Sendable {
     }
 
     /// The parts of a cargo whose layers are all here.
-    func stored(root: Digest, content: RootContent, config: CargoConfig) throws -> StoredCargo {
-        guard let manifest = content.cargo else { preconditionFailure("a root without a cargo is refused when it is read") }
+    func stored(root: Digest, manifest: ImageManifest, config: CargoConfig) throws -> StoredCargo {
         let parts = try manifest.layers.compactMap { layer -> StoredCargo.Part? in
             switch try LayerRole(layer) {
             case .none: nil
@@ -106,13 +105,7 @@ public final class CargoStore: Sendable {
             case .file(let path): .file(path: path, blob: blobs.path(of: layer.digest))
             }
         }
-        var image: StoredCargo.Image?
-        if case .index(_, let manifests) = content, let own = manifests.first(where: { $0 != manifest }) {
-            image = StoredCargo.Image(
-                manifest: own, config: blobs.path(of: own.config.digest),
-                layers: own.layers.map { StoredCargo.Image.Layer(descriptor: $0, blob: blobs.path(of: $0.digest)) })
-        }
-        return StoredCargo(digest: root, manifest: manifest, config: config, parts: parts, image: image)
+        return StoredCargo(digest: root, manifest: manifest, config: config, parts: parts)
     }
 
     /// The highest release counter that was seen of a cargo's name.

@@ -9,36 +9,18 @@ public struct StoredCargo: Sendable {
         case file(path: String, blob: FilePath)
     }
 
-    /// The image that a container cargo carries.
-    public struct Image: Hashable, Sendable {
-        public struct Layer: Hashable, Sendable {
-            public let descriptor: Descriptor
-            /// A gzipped tar.
-            public let blob: FilePath
-        }
-
-        public let manifest: ImageManifest
-        /// The image's config, whose digest is its identity.
-        public let config: FilePath
-        /// The lowest first.
-        public let layers: [Layer]
-    }
-
     /// Digest of the root manifest.
     public let digest: Digest
     public let manifest: ImageManifest
     public let config: CargoConfig
     /// In the order in which they are laid over each other.
     public let parts: [Part]
-    /// Set for container cargos with a bundled image.
-    public let image: Image?
 
-    public init(digest: Digest, manifest: ImageManifest, config: CargoConfig, parts: [Part], image: Image? = nil) {
+    public init(digest: Digest, manifest: ImageManifest, config: CargoConfig, parts: [Part]) {
         self.digest = digest
         self.manifest = manifest
         self.config = config
         self.parts = parts
-        self.image = image
     }
 }
 
