@@ -23,7 +23,16 @@ struct Transport: Sendable {
     /// The most that an answer held in memory may have.
     static let maximumAnswer = 64 << 20
 
-    let http: HTTPClient
+    /// The pool, closed when nobody speaks through it any more.
+    private final class Connections: Sendable {
+        let client: HTTPClient
+
+        init(_ client: HTTPClient) { self.client = client }
+
+        deinit { client.shutdown { _ in } }
+    }
+
+    private let connections: Connections
     /// Without a slash at the end.
     let base: String
     let token: String?
@@ -48,17 +57,19 @@ struct Transport: Sendable {
         // A refused connection is the caller's to retry: it knows how long to be patient.
         configuration.connectionPool.retryConnectionEstablishment = false
         configuration.httpVersion = .http1Only
-        http = HTTPClient(eventLoopGroupProvider: .singleton, configuration: configuration)
+        self.connections = Connections(HTTPClient(eventLoopGroupProvider: .singleton, configuration: configuration))
     }
 
-    private init(http: HTTPClient, base: String, token: String?) {
-        self.http = http
+    private init(connections: Connections, base: String, token: String?) {
+        self.connections = connections
         self.base = base
         self.token = token
     }
 
     /// The same connections under another credential.
-    func with(token: String?) -> Transport { Transport(http: http, base: base, token: token) }
+    func with(token: String?) -> Transport { Transport(connections: connections, base: base, token: token) }
+
+    var http: HTTPClient { connections.client }
 
     /// The answer with its body still to be read. Throws `ClientError` unless the status is one of `accepting` or 2xx.
     func response(to call: Call, accepting: Set<Int> = []) async throws -> HTTPClientResponse {
