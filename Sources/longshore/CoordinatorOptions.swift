@@ -1,6 +1,5 @@
 import ArgumentParser
 import CargoClient
-import Glibc
 import SystemPackage
 
 /// Which coordinator a command speaks to; flags win over `LONGSHORE_*` and `config.json`.
@@ -13,8 +12,6 @@ struct CoordinatorOptions: ParsableArguments {
     var apiKeyFile: String?
 
     func client(connections: Int = 8) throws -> CoordinatorClient {
-        // A server or a reader that goes away is an error to handle, not the end of the process.
-        signal(SIGPIPE, SIG_IGN)
         var flags = ClientSettings(url: url)
         if let apiKeyFile { flags.apiKey = try ClientSettings.key(from: FilePath(apiKeyFile)) }
         return try ClientSettings.load(flags: flags).client(connections: connections)

@@ -1,6 +1,5 @@
 import ArgumentParser
 import CargoClient
-import Glibc
 import SystemPackage
 
 /// Remembers a coordinator and a key for the commands after it.
@@ -17,7 +16,6 @@ struct Login: AsyncParsableCommand {
     var apiKeyFile: String
 
     func run() async throws {
-        signal(SIGPIPE, SIG_IGN)
         let settings = ClientSettings(url: url, apiKey: try ClientSettings.key(from: FilePath(apiKeyFile)))
         let client = try settings.client()
         do {

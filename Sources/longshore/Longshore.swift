@@ -19,8 +19,9 @@ struct Longshore: AsyncParsableCommand {
             CommandGroup(
                 name: "Coordinator",
                 subcommands: [
-                    Login.self, Push.self, Pull.self, Submit.self, Jobs.self, Logs.self, Outputs.self,
+                    Login.self, Push.self, Pull.self, Submit.self, Jobs.self, Logs.self, Outputs.self, Cancel.self,
                 ]),
+            CommandGroup(name: "Here", subcommands: [Run.self]),
         ])
 
     static func main() async {
