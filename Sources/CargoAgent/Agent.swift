@@ -46,7 +46,7 @@ public struct Agent: Service {
         let drainDeadline = Gate()
         let delivery = Delivery(session: session)
         let attempt = Attempt(
-            session: session, runner: JobRunner(store: store),
+            session: session, identity: identity, runner: JobRunner(store: store),
             provisioning: Provisioning(
                 store: store, session: session, trust: configuration.trust, allowMissing: configuration.allowMissing),
             journal: journal, delivery: delivery, drainDeadline: drainDeadline, logger: logger)
@@ -65,7 +65,7 @@ public struct Agent: Service {
                     drainDeadline.open()
                 }
                 await claims.run(beside: { await recover(left, session, delivery) }) { claim, at in
-                    await attempt.run(claim, claimedAt: at, coordinator: configuration.coordinator.url)
+                    await attempt.run(claim, claimedAt: at)
                 }
                 group.cancelAll()
             }

@@ -15,6 +15,7 @@ struct Attempt: Sendable {
     }
 
     let session: HostSession
+    let identity: HostIdentity
     let runner: JobRunner
     let provisioning: Provisioning
     let journal: Journal
@@ -23,14 +24,14 @@ struct Attempt: Sendable {
     let logger: Logger
 
     /// Never throws: whatever happens is reported, or left to the lease's end.
-    func run(_ claim: Claim, claimedAt: ContinuousClock.Instant, coordinator: String) async {
+    func run(_ claim: Claim, claimedAt: ContinuousClock.Instant) async {
         var logger = logger
         logger[metadataKey: "job"] = "\(claim.job.id)"
         logger[metadataKey: "attempt"] = "\(claim.job.attempt)"
         logger.info("claimed", metadata: ["cargo": "\(printable(claim.job.cargo ?? claim.job.image ?? "-"))"])
         let entry: Journal.Entry
         do {
-            entry = try journal.begin(.init(coordinator: coordinator, job: claim.job.id, lease: claim.lease))
+            entry = try journal.begin(.init(coordinator: session.coordinatorURL, job: claim.job.id, lease: claim.lease))
         } catch {
             logger.error("cannot keep a journal: handing the job back", metadata: ["error": "\(error)"])
             await delivery.handBack(claim.job.id, claim.lease, because: "the host cannot write its journal: \(error)")
@@ -112,7 +113,11 @@ struct Attempt: Sendable {
         }
         switch ended {
         case .ran(let run):
-            outcome.completion = FailureWords.completion(of: run, lease: claim.lease)
+            var completion = FailureWords.completion(of: run, lease: claim.lease)
+            // Unsigned is better than unreported: the coordinator decides what it takes.
+            completion.outcome = try? identity.sign(
+                try SignedOutcome(completion, of: claim.job, coordinator: session.coordinatorURL), type: SignedOutcome.payloadType)
+            outcome.completion = completion
         case .failed(let failed):
             var error = failed.error
             if reason == .cancelled { error = JobError(.cancelled, "the job was cancelled before it ran") }

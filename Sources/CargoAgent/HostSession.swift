@@ -6,6 +6,7 @@ import Logging
 /// This host as the coordinator knows it: registers, and again when its token is no longer taken.
 actor HostSession {
     private let account: CoordinatorClient
+    nonisolated let coordinatorURL: String
     private let identity: HostIdentity
     private let name: String
     private let slots: Int
@@ -20,6 +21,7 @@ actor HostSession {
         logger: Logger
     ) {
         self.account = account
+        coordinatorURL = account.url
         self.identity = identity
         self.name = name
         self.slots = slots
