@@ -2,7 +2,7 @@
 export LONGSHORE_STRICT := 1
 BUILD := .build/debug
 
-.PHONY: setup build test check format lint demo up down release bench fuzz clean
+.PHONY: setup build test check format lint demo up down release bench fuzz test-vm clean
 
 ## Install what the project needs from the system, and Python wheels for the tests.
 setup:
@@ -43,6 +43,10 @@ release: setup
 ## Numbers beside peers, in a release build.
 bench: release
 	@Benchmarks/run .build/release
+
+## cgroup v2 in a virtual machine of its own.
+test-vm: build
+	@scripts/test-vm $(BUILD)
 
 ## Ten minutes for each target: `make fuzz SECONDS=60` for less.
 fuzz: setup
