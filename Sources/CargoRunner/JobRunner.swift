@@ -1,90 +1,62 @@
-public import CargoArtifact
+internal import CargoArtifact
+internal import CargoFiles
+internal import CargoSandbox
 public import CargoStore
-public import SystemPackage
-
-/// Everything that one run needs besides the machine.
-public struct RunRequest: Sendable {
-    /// A file on this host that the job sees as `/job/input/NAME`.
-    public struct Input: Hashable, Sendable {
-        /// Relative, `/` between parts.
-        public var name: String
-        public var path: FilePath
-
-        public init(name: String, path: FilePath) {
-            self.name = name
-            self.path = path
-        }
-    }
-
-    public var cargo: StoredCargo
-    public var jobID: String
-    /// Appended to the cargo's command.
-    public var arguments: [String] = []
-    /// Becomes `/job/params.json`.
-    public var parameters: [String: JSONValue] = [:]
-    /// Only names that the cargo's `job-env` lists; others are refused.
-    public var environment: [String: String] = [:]
-    public var inputs: [Input] = []
-    /// Where outputs are put: an empty or absent folder of the caller's.
-    public var output: FilePath
-    /// Lower limits than the cargo's.
-    public var limits = Resources()
-    /// The operator's explicit word for mechanisms that this host lacks (`cgroup`, `landlock`, …).
-    public var allowMissing: Set<String> = []
-    /// Between SIGTERM and SIGKILL, seconds.
-    public var grace: Double = 5
-
-    public init(cargo: StoredCargo, jobID: String, output: FilePath) {
-        self.cargo = cargo
-        self.jobID = jobID
-        self.output = output
-    }
-}
-
-/// What happens while a job runs, in order.
-public enum RunEvent: Sendable {
-    public enum Stream: String, Sendable { case stdout, stderr }
-
-    /// The command was executed inside the sandbox.
-    case started
-    /// `offset`: where the bytes begin in the run's combined log of both streams. At most 64 KiB each.
-    case log(Stream, offset: Int64, bytes: [UInt8])
-}
-
-/// What a run came to.
-public struct RunOutcome: Hashable, Sendable {
-    public struct Output: Hashable, Sendable {
-        public var path: String
-        public var size: Int64
-        public var digest: Digest
-    }
-
-    /// Nil when killed by a signal or timed out.
-    public var exitCode: Int?
-    public var signal: Int?
-    public var timedOut: Bool
-    public var oomKilled: Bool
-    public var wallSeconds: Double
-    public var cpuSeconds: Double
-    public var maxRSSBytes: Int64
-    public var outputs: [Output]
-    public var logBytes: Int64
-    public var logDigest: Digest
-    public var logTruncated: Bool
-    /// A bound that the job ran into (`output_limit` …), with its sentence.
-    public var limit: Refusal?
-    /// Mechanisms that the operator allowed to be missing and that were.
-    public var missing: [String]
-}
+internal import SystemPackage
 
 /// Turns (cargo, inputs, limits) into events and one outcome; knows nothing of queues or HTTP.
 public struct JobRunner: Sendable {
-    public init(store: CargoStore) {}
+    let store: CargoStore
+
+    public init(store: CargoStore) { self.store = store }
 
     /// Runs to the end. `onEvent` is awaited, so a slow reader slows the job instead of filling memory.
     /// Cancelling the task stops the job (SIGTERM, `grace`, SIGKILL) and still returns its outcome.
-    /// Throws `Refusal` (exit 126) or `RunFailure` (exit 125 or 127) when nothing was run.
+    /// Throws `Refusal` (exit 126) or `RunFailure` (exit 125 or 127) when nothing was run, `CancellationError` when it
+    /// was cancelled before that.
     public func run(_ request: RunRequest, onEvent: @Sendable (RunEvent) async -> Void) async throws -> RunOutcome {
-        fatalError("door")
+        try Task.checkCancellation()
+        let job = try JobPlan(request)
+        let sandbox = try SharedSandbox.get()
+        let folder = try await blocking { [store] in try JobFolder(store: store, request: request, sandbox: sandbox) }
+        do {
+            let outcome = try await run(job, in: folder, sandbox, onEvent: onEvent)
+            try? await blocking { folder.remove() }
+            return outcome
+        } catch {
+            try? await blocking { folder.remove() }
+            throw (error as? SandboxError).map(SharedSandbox.explain) ?? error
+        }
+    }
+
+    private func run(
+        _ job: JobPlan, in folder: JobFolder, _ sandbox: Sandbox, onEvent: @Sendable (RunEvent) async -> Void
+    ) async throws -> RunOutcome {
+        let spec = try job.spec(in: folder)
+        let missing = sandbox.missing(for: spec)
+        try Task.checkCancellation()
+        let process = try await sandbox.launch(spec, as: folder.user)
+        let verdict = OutputWatch.Verdict()
+        var log = JobLog(limit: job.request.logLimit)
+        let end: ProcessEnding
+        do {
+            async let _ = OutputWatch.guarding(
+                folder.output, bytes: job.outputBytes, files: job.outputFiles, process, verdict)
+            async let ending = process.wait(timeout: job.seconds, grace: job.request.grace)
+            await onEvent(.started)
+            while let piece = try await process.nextOutput() {
+                let stream: RunEvent.Stream = piece.stream == .standardOutput ? .stdout : .stderr
+                if let event = log.take(stream, piece.bytes) { await onEvent(event) }
+            }
+            end = try await ending
+        }
+        let collector = OutputCollector(
+            source: folder.output, target: job.request.output, maxBytes: job.outputBytes, maxFiles: job.outputFiles)
+        let collected = try await blocking { try collector.collect() }
+        return RunOutcome(
+            exitCode: end.exitCode, signal: end.signal, timedOut: end.timedOut, oomKilled: end.outOfMemoryKills > 0,
+            wallSeconds: end.wallSeconds, cpuSeconds: end.cpuSeconds, maxRSSBytes: end.maxRSSBytes, outputs: collected.outputs,
+            logBytes: log.bytes, logDigest: log.digest, logTruncated: log.isTruncated,
+            limit: verdict.limit ?? collected.limit, missing: missing, skipped: collected.skipped)
     }
 }

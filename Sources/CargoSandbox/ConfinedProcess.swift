@@ -139,7 +139,7 @@ public final class ConfinedProcess: Sendable {
                 if grace <= 0 {
                     kill()
                 } else {
-                    try? control.writeAll([UInt8(SIGTERM)])
+                    try? control.send(UInt8(SIGTERM))
                     arm(seconds: grace)
                 }
             }

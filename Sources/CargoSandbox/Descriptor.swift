@@ -27,6 +27,14 @@ final class Descriptor: Sendable {
         return (Descriptor(ends.0), Descriptor(ends.1))
     }
 
+    /// Two connected stream sockets, close-on-exec.
+    static func socketPair() throws(SystemError) -> (Descriptor, Descriptor) {
+        var ends: (Int32, Int32) = (-1, -1)
+        let result = withUnsafeMutableBytes(of: &ends) { clinux_socket_pair($0.bindMemory(to: Int32.self).baseAddress) }
+        guard result == 0 else { throw SystemError("make a pair of sockets") }
+        return (Descriptor(ends.0), Descriptor(ends.1))
+    }
+
     static func open(_ path: String, _ flags: Int32, mode: mode_t = 0) throws(SystemError) -> Descriptor {
         Descriptor(try check("open \(path)") { Glibc.open(path, flags | O_CLOEXEC, mode) })
     }
@@ -40,16 +48,10 @@ final class Descriptor: Sendable {
         _ = try check("make a descriptor non-blocking") { fcntl(number, F_SETFL, O_NONBLOCK) }
     }
 
-    func writeAll(_ bytes: [UInt8]) throws(SystemError) {
-        var done = 0
-        while done < bytes.count {
-            let count = bytes.withUnsafeBytes { write(number, $0.baseAddress.map { $0 + done }, bytes.count - done) }
-            if count < 0 {
-                if errno == EINTR { continue }
-                throw SystemError("write")
-            }
-            done += count
-        }
+    /// Sends one byte over a socket. A reader that is gone is an error here, never a SIGPIPE of the whole program.
+    func send(_ byte: UInt8) throws(SystemError) {
+        var byte = byte
+        _ = try check("send a word to cargo-init") { Int32(Glibc.send(number, &byte, 1, Int32(MSG_NOSIGNAL))) }
     }
 
     /// At most `limit` bytes; empty at the end; nil when nothing is there now.

@@ -24,9 +24,9 @@ struct LaunchAttempt {
         let errors = try Descriptor.pipe()
         let failure = try Descriptor.pipe()
         let status = try Descriptor.pipe()
-        let control = try Descriptor.pipe()
+        let control = try Descriptor.socketPair()
 
-        var inherited = [input, output.write, errors.write, planFile, failure.write, status.write, control.read]
+        var inherited = [input, output.write, errors.write, planFile, failure.write, status.write, control.1]
         for index in inherited.indices where inherited[index].number < inherited.count {
             inherited[index] = try inherited[index].raised()
         }
@@ -43,9 +43,15 @@ struct LaunchAttempt {
         guard process > 0 else { throw refusedStart(errno) }
         let handle = Descriptor(pidfd)
         for descriptor in inherited { descriptor.closeNow() }
-        for end in [output.write, errors.write, failure.write, status.write, control.read] { end.closeNow() }
+        for end in [output.write, errors.write, failure.write, status.write, control.1] { end.closeNow() }
         do {
-            try supervise(process, control.write)
+            do {
+                try supervise(process, control.0)
+            } catch {
+                // A cargo-init that has ended said why.
+                try awaitExecution(failure.read)
+                throw error
+            }
             try awaitExecution(failure.read)
         } catch {
             end(process, handle)
@@ -53,7 +59,7 @@ struct LaunchAttempt {
         }
         return try ConfinedProcess(
             processID: process, handle: handle, standardOutput: output.read, standardError: errors.read, status: status.read,
-            control: control.write, cgroup: cgroup, user: user, started: started)
+            control: control.0, cgroup: cgroup, user: user, started: started)
     }
 
     private func standardInput() throws -> Descriptor {
@@ -72,9 +78,9 @@ struct LaunchAttempt {
         let group = user.isSeparate ? user.id : getegid()
         try SmallFile.write("\(inside) \(user.id) 1", to: folder + "/uid_map")
         try SmallFile.write("\(inside) \(group) 1", to: folder + "/gid_map")
-        try control.writeAll([UInt8(ascii: "G")])
+        try control.send(UInt8(ascii: "G"))
         if let cgroup, cgroup.birthplace == nil { try cgroup.attach(process) }
-        try control.writeAll([UInt8(ascii: "G")])
+        try control.send(UInt8(ascii: "G"))
     }
 
     /// The failure pipe closes at exec; what stands in it before that is the step that failed and errno.

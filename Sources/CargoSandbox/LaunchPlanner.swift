@@ -57,7 +57,8 @@ struct LaunchPlanner {
         }
         let files = UInt64(max(16, spec.limits.openFiles))
         var steps = [
-            limit(Limit.core, soft: 0, hard: 0),
+            // One byte and not none: to the kernel it means that no program of the host is started for a crash either.
+            limit(Limit.core, soft: 1, hard: 1),
             limit(Limit.openFiles, soft: min(1024, files), hard: files),
             limit(Limit.messageQueues, soft: 0, hard: 0),
             limit(Limit.signals, soft: 4096, hard: 4096),
@@ -71,9 +72,9 @@ struct LaunchPlanner {
         if let seconds = spec.limits.cpuSeconds {
             steps.append(limit(Limit.cpu, soft: UInt64(max(1, seconds)), hard: UInt64(max(1, seconds)) + 5))
         }
-        // Without a cgroup the kernel's count per user id is all there is.
-        if spec.allowMissing.contains("cgroup"), host.isRoot, let processes = spec.limits.processes {
-            steps.append(limit(Limit.processes, soft: UInt64(processes), hard: UInt64(processes)))
+        // Counted per user id and user namespace: a second bound beside the cgroup's, and the only one without it.
+        if let processes = spec.limits.processes {
+            steps.append(limit(Limit.processes, soft: UInt64(processes + 1), hard: UInt64(processes + 1)))
         }
         return steps
     }

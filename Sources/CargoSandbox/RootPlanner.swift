@@ -55,7 +55,7 @@ struct RootPlanner {
             folders(above: path, &skeleton)
             skeleton.append(.file(path: relative(path), mode: 0o444, bytes: spec.files[path] ?? []))
         }
-        for folder in ["/proc", "/tmp", "/dev/shm"] { self.folder(folder, &skeleton) }
+        for folder in ["/proc", "/tmp", "/dev/shm"] + spec.folders { self.folder(folder, &skeleton) }
         steps += skeleton
         if case .layers(let layers) = spec.root {
             let slots = layers.reversed().map { open($0.string) }

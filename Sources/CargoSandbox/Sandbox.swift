@@ -11,7 +11,6 @@ public final class Sandbox: Sendable {
     private let layout: CgroupLayout
     /// Compiled filters by profile name: a handful of profiles exist.
     private let filters = Mutex<[String: [UInt8]]>([:])
-    private let counter = Atomic<Int>(0)
 
     public init() throws(SandboxError) {
         guard let image = Data(base64Encoded: EmbeddedPrograms.cargoInit) else {
@@ -80,8 +79,8 @@ public final class Sandbox: Sendable {
     }
 
     private func cgroup(for spec: SandboxSpec) throws(SandboxError) -> (any Cgroup)? {
-        // The process id and a counter: unique on this host, and it says whose cgroup was left behind.
-        let name = "job-\(getpid())-\(counter.add(1, ordering: .relaxed).newValue)"
+        // The process id says whose cgroup was left behind; the random part tells process namespaces apart.
+        let name = "job-\(getpid())-" + String(UInt64.random(in: 0 ... .max), radix: 36)
         switch layout {
         case .unified(let parent): return try CgroupV2(parent: parent, name: name, limits: spec.limits)
         case .legacy(let parents): return try CgroupV1(parents: parents, name: name, limits: spec.limits)
@@ -105,5 +104,13 @@ public final class Sandbox: Sendable {
             cgroup?.remove()
             throw error
         }
+    }
+}
+
+/// The seccomp profiles that this program carries, as the JSON that container runtimes read too.
+public enum SandboxProfiles {
+    public static func json(named name: String) -> [UInt8]? {
+        guard !name.isEmpty, let text = EmbeddedPrograms.profiles[name] else { return nil }
+        return Data(base64Encoded: text).map { Array($0) }
     }
 }

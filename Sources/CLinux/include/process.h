@@ -45,6 +45,8 @@ int clinux_landlock_abi(void);
 int clinux_probe_open_tree(const char *path);
 // Both ends of a pipe, close-on-exec.
 int clinux_pipe(int *ends);
+// Two connected stream sockets, close-on-exec.
+int clinux_socket_pair(int *ends);
 // Names the calling thread, at most 15 bytes.
 void clinux_name_thread(const char *name);
 // Descriptors above every low number, so that they survive being renumbered.

@@ -1,0 +1,95 @@
+internal import CargoFiles
+internal import CargoSandbox
+internal import CargoStore
+internal import Glibc
+internal import SystemPackage
+
+/// The folder on this host behind one job: what it writes, and copies of what it could not read otherwise.
+///
+/// Lies in the store's `work` folder, which no one else may enter. Locked while the job lives, so that what a killed
+/// supervisor left behind is told apart and removed.
+final class JobFolder: Sendable {
+    /// Inputs beyond this number are copied into one folder: each bind costs the launch a few system calls.
+    private static let boundInputs = 64
+
+    let user: JobUser
+    let output: FilePath
+    let socketFolder: FilePath
+    let inputShares: [SandboxSpec.Share]
+    private let work: Folder
+    private let folder: Folder
+    private let name: String
+
+    init(store: CargoStore, request: RunRequest, sandbox: Sandbox) throws {
+        do {
+            user = try sandbox.reserveUser()
+        } catch {
+            throw SharedSandbox.explain(error)
+        }
+        work = try Folder.open(store.root.appending("work"), create: 0o700)
+        JobFolder.removeAbandoned(in: work)
+        var generator = SystemRandomNumberGenerator()
+        name = "job-" + String(generator.next(), radix: 36)
+        try work.makeFolder(name, permissions: 0o700)
+        folder = try work.folder(name)
+        guard try folder.tryLock(.exclusive) else { throw RunFailure(.runtime, "the job's folder \(folder.path) is in use") }
+        output = folder.path.appending("output")
+        socketFolder = folder.path.appending("run")
+        for name in ["output", "run"] {
+            try folder.makeFolder(name, permissions: 0o700)
+            let made = try folder.folder(name)
+            if user.isSeparate, fchown(made.descriptor.rawValue, user.id, user.id) != 0 {
+                throw FileFailure("give away", made.path.string, Errno(rawValue: errno))
+            }
+        }
+        inputShares = try JobFolder.inputs(request.inputs, in: folder, user: user)
+    }
+
+    /// Removes everything of the job from this host. Errors are left to `removeAbandoned` of a later job.
+    func remove() { try? work.removeTree(name) }
+
+    /// Binds each input where the job's user may read it; copies it else.
+    private static func inputs(_ inputs: [RunRequest.Input], in folder: Folder, user: JobUser) throws -> [SandboxSpec.Share] {
+        let copiesAll = inputs.count > boundInputs
+        var shares: [SandboxSpec.Share] = []
+        try folder.makeFolder("input", permissions: 0o755)
+        let copies = try folder.folder("input")
+        for (index, input) in inputs.enumerated() {
+            let source = try File.open(input.path)
+            let status = try source.status()
+            guard status.kind == .regular else {
+                throw RunFailure(.runtime, "the input \(input.path) is no plain file; name the files in it one by one")
+            }
+            if !copiesAll, !user.isSeparate || status.permissions & 0o004 != 0 {
+                shares.append(.init(source: input.path, target: "/job/input/" + input.name, isFolder: false))
+                continue
+            }
+            var place = copies
+            var name = "\(index)"
+            if copiesAll {
+                let parts = input.name.split(separator: "/").map(String.init)
+                for part in parts.dropLast() {
+                    try place.makeFolder(part, permissions: 0o755)
+                    place = try place.folder(part)
+                }
+                name = parts.last ?? name
+            }
+            let copy = try place.open(name, .readWrite, options: [.create, .exclusiveCreate], permissions: 0o444)
+            try copy.copy(from: source, at: 0, count: status.size, to: 0)
+            try copy.truncate(to: status.size)
+            if !copiesAll {
+                shares.append(.init(source: copy.path, target: "/job/input/" + input.name, isFolder: false))
+            }
+        }
+        if copiesAll { shares.append(.init(source: copies.path, target: "/job/input", isFolder: true)) }
+        return shares
+    }
+
+    /// Folders whose supervisor is gone hold no lock any more.
+    private static func removeAbandoned(in work: Folder) {
+        for name in (try? work.entries(limit: 10_000)) ?? [] where name.hasPrefix("job-") {
+            guard let folder = try? work.folder(name), (try? folder.tryLock(.exclusive)) == true else { continue }
+            try? work.removeTree(name)
+        }
+    }
+}

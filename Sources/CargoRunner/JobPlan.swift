@@ -1,0 +1,106 @@
+internal import CargoArtifact
+internal import CargoSandbox
+internal import CargoStore
+internal import SystemPackage
+
+/// What one request comes to on this host: checked, with every limit filled in. Decides; touches nothing.
+struct JobPlan {
+    /// What a job gets where neither it nor its cargo says.
+    static let memory: Int64 = 2 << 30
+    static let processes = 512
+    static let disk: Int64 = 1 << 30
+    static let files = 1000
+    static let seconds = 3600.0
+    /// Most bytes of all arguments and of the parameters.
+    static let argumentBytes = 1 << 20
+    static let parameterBytes = 1 << 20
+
+    let request: RunRequest
+    let resources: Resources
+    let parameters: [UInt8]
+
+    private var config: CargoConfig { request.cargo.config }
+
+    /// Most bytes and files in `/job/output`.
+    var outputBytes: Int64 {
+        min(resources.disk?.bytes ?? JobPlan.disk, config.outputs?.maxBytes?.bytes ?? resources.disk?.bytes ?? JobPlan.disk)
+    }
+    var outputFiles: Int { max(0, config.outputs?.maxFiles ?? JobPlan.files) }
+    var seconds: Double { resources.time?.value ?? JobPlan.seconds }
+
+    init(_ request: RunRequest) throws {
+        self.request = request
+        let config = request.cargo.config
+        resources = config.resources.lowered(by: request.limits)
+        guard config.kind == .process else {
+            throw Refusal("kind", "cargos of kind \(config.kind.rawValue) need an engine that this host does not have")
+        }
+        guard let command = config.command, !command.isEmpty else {
+            throw Refusal("command", "this cargo names no command; add one to its cargo.yaml")
+        }
+        try JobEnvironment.check(request.environment, allowed: config.jobEnv ?? [])
+        let words = command + request.arguments
+        guard words.reduce(0, { $0 + $1.utf8.count + 1 }) <= JobPlan.argumentBytes, words.allSatisfy({ !$0.utf8.contains(0) })
+        else {
+            throw Refusal("arguments", "the arguments are longer than \(JobPlan.argumentBytes) bytes or hold a zero byte")
+        }
+        for input in request.inputs { _ = try SafePath(input.name) }
+        guard Set(request.inputs.map(\.name)).count == request.inputs.count else {
+            throw Refusal("inputs", "two inputs have the same name")
+        }
+        switch config.network {
+        case .none, .loopback: break
+        case .egress:
+            throw Refusal(
+                "network",
+                "this host cannot grant single network targets to a cargo; run it where it can, or pack it with network: none")
+        case .host:
+            guard request.allowHostNetwork else {
+                throw Refusal("network", "this cargo asks for the host's network, which this host's owner has not allowed")
+            }
+        }
+        if (resources.gpu?.count ?? 0) > 0 {
+            throw Refusal("gpu", "this cargo asks for a GPU, and none is assigned to jobs on this host")
+        }
+        guard config.rootfs == .host else {
+            throw Refusal(
+                "rootfs", "this cargo brings its own root file system, which this host cannot run yet; pack it with rootfs: host")
+        }
+        parameters = CanonicalJSON.encode(.object(request.parameters))
+        guard parameters.count <= JobPlan.parameterBytes else {
+            throw Refusal(
+                "parameters", "the parameters are longer than \(JobPlan.parameterBytes) bytes; pass them as an input file")
+        }
+    }
+
+    /// Everything the sandbox needs, over a job's prepared folder.
+    func spec(in folder: JobFolder) throws -> SandboxSpec {
+        var spec = SandboxSpec(command: (config.command ?? []) + request.arguments)
+        spec.environment = JobEnvironment.make(
+            cargo: config.env ?? [:], job: request.environment, name: config.name, version: config.version, jobID: request.jobID)
+        spec.workingFolder = "/cargo"
+        for part in request.cargo.parts {
+            switch part {
+            case .tree(let path): spec.cargo.append(path)
+            case .file(let path, let blob):
+                spec.shares.append(.init(source: blob, target: "/cargo/" + (try SafePath(path).text), isFolder: false))
+            }
+        }
+        spec.folders = ["/job/input", "/job/run"]
+        spec.shares += folder.inputShares
+        spec.shares.append(.init(source: folder.output, target: "/job/output", isFolder: true, isWritable: true))
+        if config.interface == .http {
+            spec.shares.append(.init(source: folder.socketFolder, target: "/job/run", isFolder: true, isWritable: true))
+        }
+        spec.files["/job/params.json"] = parameters
+        if config.interface == .stdioJSONL { spec.standardInput = parameters + [10] }
+        if config.network == .host { spec.network = .host }
+        spec.profile = config.sandbox
+        spec.limits = .init(
+            memory: resources.memory?.bytes ?? JobPlan.memory, processes: resources.pids ?? JobPlan.processes, cpu: resources.cpu,
+            // A little more than the bound, so that a file which ran into this is seen to be over it.
+            fileSize: outputBytes + 4096)
+        spec.allowMissing = request.allowMissing
+        return spec
+    }
+}

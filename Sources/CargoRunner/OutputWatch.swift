@@ -1,0 +1,58 @@
+internal import CargoArtifact
+internal import CargoFiles
+internal import CargoSandbox
+internal import Synchronization
+internal import SystemPackage
+
+/// Watches how much a running job has written to its output folder, where no quota of the file system does.
+///
+/// One file cannot outgrow the limit (RLIMIT_FSIZE); many could together, so their sum is taken now and then, and a
+/// job that is over its limit is killed.
+enum OutputWatch {
+    /// Between two looks. What a job can write between them is bounded by the disk's speed.
+    private static let interval = Duration.milliseconds(500)
+
+    /// The limit that a job broke.
+    final class Verdict: Sendable {
+        private let broken = Mutex<Refusal?>(nil)
+        var limit: Refusal? { broken.withLock { $0 } }
+        fileprivate func set(_ limit: Refusal) { broken.withLock { $0 = limit } }
+    }
+
+    /// Looks until it is cancelled or has killed the job, having said why first.
+    static func guarding(
+        _ output: FilePath, bytes: Int64, files: Int, _ process: ConfinedProcess, _ verdict: Verdict
+    ) async {
+        let entries = files * 4 + 1000
+        while (try? await Task.sleep(for: interval)) != nil {
+            guard let use = try? await blocking({ try measure(try Folder.open(output), depth: 0, entries: entries) }) else {
+                continue
+            }
+            if use.bytes > bytes {
+                verdict.set(Refusal("output_limit", "the job wrote more than its \(bytes) bytes of output"))
+            } else if use.entries > entries {
+                verdict.set(Refusal("output_limit", "the job made more than its \(files) output files"))
+            } else {
+                continue
+            }
+            process.kill()
+            return
+        }
+    }
+
+    /// Bytes on disk and entries below a folder; stops counting past `entries`.
+    static func measure(_ folder: Folder, depth: Int, entries: Int) throws -> (bytes: Int64, entries: Int) {
+        var use = (bytes: Int64(0), entries: 0)
+        guard let names = try? folder.entries(limit: entries) else { return (0, entries + 1) }
+        for name in names where use.entries <= entries {
+            use.entries += 1
+            guard let status = try? folder.status(name) else { continue }
+            use.bytes += status.allocated
+            guard status.kind == .folder, depth < OutputCollector.depth, let inner = try? folder.folder(name) else { continue }
+            let below = try measure(inner, depth: depth + 1, entries: entries - use.entries)
+            use.bytes += below.bytes
+            use.entries += below.entries
+        }
+        return use
+    }
+}

@@ -1,0 +1,84 @@
+public import CargoArtifact
+public import CargoStore
+public import SystemPackage
+
+/// Everything that one run needs besides the machine.
+public struct RunRequest: Sendable {
+    /// A file on this host that the job sees as `/job/input/NAME`.
+    public struct Input: Hashable, Sendable {
+        /// Relative, `/` between parts.
+        public var name: String
+        public var path: FilePath
+
+        public init(name: String, path: FilePath) {
+            self.name = name
+            self.path = path
+        }
+    }
+
+    public var cargo: StoredCargo
+    public var jobID: String
+    /// Appended to the cargo's command.
+    public var arguments: [String] = []
+    /// Becomes `/job/params.json`.
+    public var parameters: [String: JSONValue] = [:]
+    /// Only names that the cargo's `job-env` lists; others are refused.
+    public var environment: [String: String] = [:]
+    public var inputs: [Input] = []
+    /// Where outputs are put: an empty or absent folder of the caller's.
+    public var output: FilePath
+    /// Lower limits than the cargo's.
+    public var limits = Resources()
+    /// The operator's explicit word for mechanisms that this host lacks (`cgroup`, `landlock`, …).
+    public var allowMissing: Set<String> = []
+    /// Between SIGTERM and SIGKILL, seconds; 0 kills at once.
+    public var grace: Double = 5
+    /// Bytes of the combined log that are kept; what follows is read, counted as truncated, and dropped.
+    public var logLimit: Int64 = 64 << 20
+    /// The operator's word that cargos may use the host's network.
+    public var allowHostNetwork = false
+
+    public init(cargo: StoredCargo, jobID: String, output: FilePath) {
+        self.cargo = cargo
+        self.jobID = jobID
+        self.output = output
+    }
+}
+
+/// What happens while a job runs, in order.
+public enum RunEvent: Sendable {
+    public enum Stream: String, Sendable { case stdout, stderr }
+
+    /// The command was executed inside the sandbox.
+    case started
+    /// `offset`: where the bytes begin in the run's combined log of both streams. At most 64 KiB each.
+    case log(Stream, offset: Int64, bytes: [UInt8])
+}
+
+/// What a run came to.
+public struct RunOutcome: Hashable, Sendable {
+    public struct Output: Hashable, Sendable {
+        public var path: String
+        public var size: Int64
+        public var digest: Digest
+    }
+
+    /// Nil when killed by a signal or timed out.
+    public var exitCode: Int?
+    public var signal: Int?
+    public var timedOut: Bool
+    public var oomKilled: Bool
+    public var wallSeconds: Double
+    public var cpuSeconds: Double
+    public var maxRSSBytes: Int64
+    public var outputs: [Output]
+    public var logBytes: Int64
+    public var logDigest: Digest
+    public var logTruncated: Bool
+    /// A bound that the job ran into (`output_limit` …), with its sentence.
+    public var limit: Refusal?
+    /// Mechanisms that the operator allowed to be missing and that were.
+    public var missing: [String]
+    /// Things in `/job/output` that are no plain files (links, FIFOs, devices) and were left out: at most 100 paths.
+    public var skipped: [String]
+}
