@@ -166,7 +166,7 @@ let package = Package(
         tests(
             "CargoAgentTests",
             ["CargoAgent", "CargoArtifact", "CargoClient", "CargoSigning", "CargoWire", logging, system]),
-        tests("CargoQueueTests", ["CargoQueue", "CargoArtifact", "CargoWire"]),
+        tests("CargoQueueTests", ["CargoQueue", "CargoArtifact", "CargoWire", system]),
         tests(
             "CargoGatewayTests",
             [

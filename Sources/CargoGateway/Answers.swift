@@ -101,7 +101,8 @@ struct GatewayError: Error, Hashable, Sendable {
         if status == 401 { headers[.wwwAuthenticate] = "Bearer realm=\"longshore\"" }
         if status == 503 || status == 429 { headers[.retryAfter] = "1" }
         let data = (try? Answer.encoder.encode(problem)) ?? Data()
-        return Response(status: .init(integerLiteral: status), headers: headers, body: ResponseBody(byteBuffer: ByteBuffer(bytes: data)))
+        return Response(
+            status: .init(integerLiteral: status), headers: headers, body: ResponseBody(byteBuffer: ByteBuffer(bytes: data)))
     }
 }
 

@@ -13,7 +13,7 @@ import NIOCore
 /// The consumer's calls: submit, look, wait, cancel.
 extension Gateway {
     func addJobs(to router: Router<GatewayContext>) {
-        router.post("/jobs") { request, context in try await submit(request, context) }
+        router.post("/jobs") { request, _ in try await submit(request) }
         router.get("/jobs") { request, _ in try await listJobs(request) }
         router.get("/jobs/:id") { request, context in try await getJob(request, context) }
         router.post("/jobs/:id/cancel") { request, context in
@@ -41,7 +41,25 @@ extension Gateway {
         }
     }
 
-    private func submit(_ request: Request, _ context: GatewayContext) async throws -> Response {
+    private func submit(_ request: Request) async throws -> Response {
+        let submission = try await submission(request)
+        if submission.repeated { return try Answer.json(try await describe(submission.job.key), status: .accepted) }
+        var answer = JobView.job(submission.job, JobResult())
+        answer.metadata = submission.metadata
+        answer.notice = queue.obstacle(of: submission.job)
+        var response = try Answer.json(answer, status: .accepted)
+        response.headers[.location] = "/jobs/\(submission.job.key.id)"
+        return response
+    }
+
+    /// A job that was taken, whatever shape it came in.
+    struct Accepted {
+        var job: JobRecord
+        var repeated: Bool
+        var metadata: JSONValue?
+    }
+
+    func submission(_ request: Request) async throws -> Accepted {
         let principal = try caller(request, .write)
         let bytes = try await bytes(of: request, limit: Gateway.largestJSON)
         let body = try StrictJSON.decode(JobRequest.self, from: bytes, limit: Gateway.largestJSON)
@@ -55,12 +73,7 @@ extension Gateway {
         let intake = JobIntake(queue: queue, blobs: blobs, registry: registry)
         let job = try await intake.job(body, account: principal.account, idempotency: idempotency)
         let submission = try await queue.store.submit(job)
-        if submission.repeated { return try Answer.json(try await describe(submission.job.key), status: .accepted) }
-        var answer = JobView.job(submission.job, JobResult())
-        answer.metadata = body.metadata
-        var response = try Answer.json(answer, status: .accepted)
-        response.headers[.location] = "/jobs/\(submission.job.key.id)"
-        return response
+        return Accepted(job: submission.job, repeated: submission.repeated, metadata: body.metadata)
     }
 
     private func listJobs(_ request: Request) async throws -> Response {
@@ -91,12 +104,19 @@ extension Gateway {
         let (record, result, metadata) =
             wait > 0
             ? try await context.untilClosed { try await queue.job(key, wait: wait) } : try await queue.job(key, wait: 0)
-        return try Answer.json(try JobView.job(record, result, metadata: metadata))
+        return try Answer.json(try view(record, result, metadata: metadata))
+    }
+
+    /// The job with what stands in its way.
+    func view(_ record: JobRecord, _ result: JobResult, metadata: Data?) throws -> Job {
+        var job = try JobView.job(record, result, metadata: metadata)
+        if let obstacle = queue.obstacle(of: record) { job.notice = obstacle }
+        return job
     }
 
     func describe(_ key: JobKey) async throws -> Job {
         let (record, result, metadata) = try await queue.store.job(key)
-        return try JobView.job(record, result, metadata: metadata)
+        return try view(record, result, metadata: metadata)
     }
 
     private struct AuditRow: Encodable {
@@ -142,7 +162,7 @@ enum JobView {
         var job = Job(
             id: record.key.id.description, status: record.state.status, tier: record.tier, priority: record.priority,
             attempt: record.state.attempt, createdAt: record.createdAt.text)
-        job.cargo = record.cargo
+        if record.requirement.kind == Requirement.image { job.image = record.cargo } else { job.cargo = record.cargo }
         job.digest = record.digest
         job.host = record.state.host
         job.startedAt = record.startedAt?.text

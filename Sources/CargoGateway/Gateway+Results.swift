@@ -15,15 +15,21 @@ extension Gateway {
     static let keepAlive = 10.0
 
     func addResults(to router: Router<GatewayContext>) {
-        router.get("/jobs/:id/events") { request, context in try await events(request, context) }
-        router.get("/jobs/:id/logs") { request, context in try await logs(request, context) }
+        router.get("/jobs/:id/events") { request, context in
+            try await events(request, try key(context, try caller(request, .read)))
+        }
+        router.get("/jobs/:id/logs") { request, context in
+            try await logs(request, try key(context, try caller(request, .read)))
+        }
         router.get("/jobs/:id/outputs") { request, context in
             let key = try key(context, try caller(request, .read))
             let (_, result, _) = try await queue.store.job(key)
             return try Answer.json(OutputList(outputs: result.outputs))
         }
         for method in [HTTPRequest.Method.get, .head] {
-            router.on("/jobs/:id/outputs/**", method: method) { request, context in try await output(request, context) }
+            router.on("/jobs/:id/outputs/**", method: method) { request, context in
+                try await output(request, try key(context, try caller(request, .read)))
+            }
         }
         router.get("/jobs/:id/result") { request, context in
             let key = try key(context, try caller(request, .read))
@@ -36,8 +42,7 @@ extension Gateway {
         }
     }
 
-    private func events(_ request: Request, _ context: GatewayContext) async throws -> Response {
-        let key = try key(context, try caller(request, .read))
+    func events(_ request: Request, _ key: JobKey) async throws -> Response {
         let text = request.headers[GatewayHeader.lastEventID] ?? request.uri.queryParameters["after"].map(String.init)
         let cursor = try text.map { text in
             guard let cursor = EventCursor(text) else {
@@ -71,8 +76,7 @@ extension Gateway {
             })
     }
 
-    private func logs(_ request: Request, _ context: GatewayContext) async throws -> Response {
-        let key = try key(context, try caller(request, .read))
+    func logs(_ request: Request, _ key: JobKey) async throws -> Response {
         let (record, _, _) = try await queue.store.job(key)
         let attempt = try integer(request, "attempt", 1...1_000_000) ?? record.state.attempt
         guard attempt <= record.state.attempt else {
@@ -109,8 +113,7 @@ extension Gateway {
             })
     }
 
-    private func output(_ request: Request, _ context: GatewayContext) async throws -> Response {
-        let key = try key(context, try caller(request, .read))
+    func output(_ request: Request, _ key: JobKey) async throws -> Response {
         let path = try Gateway.rest(of: request, after: 3)
         let (_, result, _) = try await queue.store.job(key)
         guard let output = result.outputs.first(where: { $0.path == path }), let digest = CargoArtifact.Digest(hex: output.sha256)

@@ -30,12 +30,8 @@ struct JobIntake: Sendable {
         if request.model != nil {
             throw GatewayError(422, "no_host", "No host of this coordinator serves models; submit a 'cargo'.")
         }
-        if request.image != nil {
-            throw GatewayError(422, "no_host", "No host of this coordinator runs plain images; submit a 'cargo'.")
-        }
-        try checkRights(request)
-        let (reference, digest, config) = try await resolve(request.cargo ?? "")
-        try checkEnvironment(request.env ?? [:], allowed: config.jobEnv ?? [])
+        try checkUnsupported(request)
+        let target = try await target(of: request)
         let tier = try request.tier ?? JobIntake.tier(of: request.input)
         guard (1...4).contains(tier) else { throw invalid("tier", "is from 1 to 4") }
         let priority = request.priority ?? 50
@@ -46,8 +42,10 @@ struct JobIntake: Sendable {
         guard (request.args?.count ?? 0) <= JobIntake.mostArguments else { throw invalid("args", "has at most 10,000 entries") }
 
         var claimed = ClaimedJob(id: "", attempt: 0, tier: tier, priority: priority)
-        claimed.cargo = reference.description
-        claimed.digest = digest.description
+        claimed.cargo = target.digest == nil ? nil : target.name
+        claimed.digest = target.digest
+        claimed.image = request.image
+        claimed.command = request.command
         claimed.args = request.args
         claimed.env = request.env
         claimed.input = request.input
@@ -61,9 +59,8 @@ struct JobIntake: Sendable {
             throw GatewayError(413, "too_large", "The job without its files is larger than 1 MiB; send large data as files.")
         }
         return NewJob(
-            id: id, account: account, tier: tier, priority: priority, maxAttempts: attempts, cargo: reference.description,
-            digest: digest.description,
-            requirement: Requirement(kind: config.kind.rawValue, tier: tier, region: request.constraints?.region),
+            id: id, account: account, tier: tier, priority: priority, maxAttempts: attempts, cargo: target.name,
+            digest: target.digest, requirement: Requirement(kind: target.kind, tier: tier, region: request.constraints?.region),
             spec: spec, metadata: try request.metadata.map { try Answer.encoder.encode($0) }, files: blobNames,
             retention: request.retention?.value, idempotency: idempotency)
     }
@@ -72,16 +69,40 @@ struct JobIntake: Sendable {
         GatewayError(422, "invalid_job", "'\(field)' \(rule).")
     }
 
-    /// What a job on a cargo may never set (RULES.md 4).
-    private func checkRights(_ request: JobRequest) throws {
+    /// What runs: a cargo by digest, or a container image by name.
+    private struct Runnable {
+        var name: String
+        var digest: String?
+        var kind: String
+    }
+
+    private func target(of request: JobRequest) async throws -> Runnable {
+        if let image = request.image {
+            guard ImageReference(image) != nil else {
+                throw GatewayError(
+                    422, "bad_image", "'image' is a container image such as alpine:3.20 or registry.example/team/tool@sha256:….")
+            }
+            try checkEnvironment(request.env ?? [:], allowed: nil)
+            return Runnable(name: image, digest: nil, kind: Requirement.image)
+        }
+        // A job on a cargo sets no more than its manifest lets it (RULES.md 4).
         if request.command != nil {
             throw GatewayError(422, "not_allowed", "A job on a cargo cannot set 'command'; use 'args', which are appended.")
         }
         if request.network != nil {
             throw GatewayError(422, "not_allowed", "A job on a cargo cannot set 'network'; the cargo's manifest does.")
         }
+        let (reference, digest, config) = try await resolve(request.cargo ?? "")
+        try checkEnvironment(request.env ?? [:], allowed: config.jobEnv ?? [])
+        return Runnable(name: reference.description, digest: digest.description, kind: config.kind.rawValue)
+    }
+
+    private func checkUnsupported(_ request: JobRequest) throws {
         if let group = request.constraints?.group {
             throw GatewayError(422, "no_host", "There is no group '\(group.prefix(100))' here.")
+        }
+        if let network = request.network, network != .none {
+            throw GatewayError(422, "not_allowed", "A container by name gets no network here; leave 'network' out.")
         }
         for (name, set) in [
             ("encryption", request.encryption != nil), ("callback_url", request.callbackURL != nil),
@@ -108,15 +129,16 @@ struct JobIntake: Sendable {
         return (reference, digest, config)
     }
 
-    private func checkEnvironment(_ env: [String: String], allowed: [String]) throws {
+    /// - Parameter allowed: the names that may be set; nil for any that could not change how the runtime itself works.
+    private func checkEnvironment(_ env: [String: String], allowed: [String]?) throws {
+        guard env.count <= 1000 else { throw invalid("env", "has at most 1000 names") }
         for name in env.keys.sorted() {
             let forbidden =
                 name == "PATH" || ["LD_", "CARGO_", "NVIDIA_", "LLAMA_ARG_"].contains { name.hasPrefix($0) }
-            guard !forbidden, allowed.contains(name) else {
-                throw GatewayError(
-                    422, "not_allowed",
-                    "The cargo does not let a job set the environment name '\(name.prefix(100))'; its manifest's job-env lists those it does."
-                )
+            let wellFormed = !name.isEmpty && !name.utf8.contains { $0 == 61 || $0 < 33 || $0 > 126 }
+            guard wellFormed, !forbidden, allowed?.contains(name) ?? true else {
+                let rule = allowed == nil ? "" : "; the cargo's manifest lists those that it lets a job set (job-env)"
+                throw GatewayError(422, "not_allowed", "A job may not set the environment name '\(name.prefix(100))'\(rule).")
             }
         }
     }

@@ -113,6 +113,7 @@ struct HotState {
             for id in leases.keys { leases[id]?.deadline = now.advanced(bySeconds: leaseSeconds) }
             return []
         }
-        return leases.values.filter { $0.deadline < now }
+        // A tenth more than the host was told: its own clock begins when the answer arrives, so it stops first.
+        return leases.values.filter { $0.deadline.advanced(bySeconds: leaseSeconds / 10) < now }
     }
 }

@@ -12,6 +12,7 @@ public final class JobQueue: Sendable {
     public let signals: JobSignals
     public let settings: StoreSettings
     let waiters: ClaimWaiters
+    let pace = Pace()
     /// The last progress of running attempts; kept in memory only, at most 16 KiB each.
     let progress = Mutex<[JobID: (version: UInt64, value: JSONValue)]>([:])
 
@@ -90,10 +91,24 @@ public final class JobQueue: Sendable {
         logs.stop()
     }
 
+    /// Forgets what was kept long enough: at most 100 jobs a call. Answers blobs that may be unused now.
+    public func expire() async throws -> Expired {
+        let expired = try await store.expire(limit: 100)
+        for (key, attempt) in expired.jobs { logs.remove(key.id, attempts: attempt) }
+        return expired
+    }
+
     // MARK: Claims
 
     /// Waits up to `wait` seconds for a job. A cancelled task stops waiting and takes nothing.
     public func claim(_ ask: ClaimAsk, wait: Double) async throws -> GrantedClaim? {
+        pace.saw(ask.host, ask.capabilities, at: settings.clocks.uptime())
+        let granted = try await claimOrWait(ask, wait: wait)
+        if let granted { pace.granted(granted.job.key.account, at: settings.clocks.uptime()) }
+        return granted
+    }
+
+    private func claimOrWait(_ ask: ClaimAsk, wait: Double) async throws -> GrantedClaim? {
         let end = settings.clocks.uptime().advanced(bySeconds: wait)
         let bell = Doorbell()
         while true {

@@ -103,6 +103,22 @@ public protocol JobStore: Sendable {
     /// Makes uploaded bytes known under an id of this account.
     func addUpload(_ upload: Upload, account: Int64) async throws
     func upload(_ id: String, account: Int64) async throws -> Upload?
+    /// What waits of one account, and where one of its jobs stands.
+    func queueView(of account: Int64, job: JobID?) async throws -> QueueView
+
+    /// Lets whoever has a token (kept by its hash) read one job until a time.
+    func share(_ key: JobKey, tokenHash: Data, until: Timestamp) async throws
+    /// Ends every share of a job.
+    func unshare(_ key: JobKey) async throws
+    /// The job that a token opens now.
+    func shared(_ tokenHash: Data) async throws -> JobKey?
+
+    /// Forgets payload, result, outputs and shares of at most `limit` jobs whose retention is over, and uploads as old;
+    /// their audit trail stays. Answers what they leave outside of the store.
+    func expire(limit: Int) async throws -> Expired
+    /// Whether anything still names a blob (HEX).
+    func usesBlob(_ sha256: String) async throws -> Bool
+
     /// Leases that ran out become lost hosts, delayed jobs become ready. Called every 100 ms.
     func tick() async throws
 }
@@ -152,4 +168,34 @@ public struct NewKey: Hashable, Sendable {
     public var hash: Data
     public var name: String
     public var scopes: Set<Scope>
+}
+
+/// What waits, of one account.
+public struct QueueView: Hashable, Sendable {
+    /// Jobs with the same status, cargo and tier.
+    public struct Group: Hashable, Sendable {
+        public var status: JobStatus
+        public var cargo: String?
+        public var tier: Int
+        public var count: Int
+        public var oldest: Timestamp
+    }
+
+    public var groups: [Group] = []
+    /// Jobs of this account that go before the one asked for; nil when it does not wait.
+    public var position: Int?
+
+    public init() {}
+}
+
+/// What expired jobs leave behind outside of the store.
+public struct Expired: Sendable {
+    /// Each with its last attempt: their log segments go.
+    public var jobs: [(key: JobKey, attempt: Int)] = []
+    /// Blobs (HEX) that they named; others may name them too.
+    public var blobs: Set<String> = []
+    /// There is more.
+    public var isFull = false
+
+    public init() {}
 }

@@ -95,6 +95,13 @@ public final class LogStore: @unchecked Sendable {
         open.withLock { $0.removeValue(forKey: Name(id: id, attempt: attempt)) }?.seal()
     }
 
+    /// Deletes the logs of all attempts of a job that ended.
+    func remove(_ id: JobID, attempts: Int) {
+        for attempt in stride(from: 1, through: max(attempts, 0), by: 1) {
+            _ = try? FileManager.default.removeItem(atPath: path(Name(id: id, attempt: attempt)).string)
+        }
+    }
+
     /// The next bytes of one stream from a position, at most `limit`; nil where the log ends for now.
     func read(_ id: JobID, attempt: Int, from position: inout LogPosition, limit: Int = LogSegment.largestRecord) throws
         -> LogPiece?

@@ -2,7 +2,7 @@ public import CargoWire
 
 /// What a host must have to be given a job; jobs with equal requirements share a bucket of the ready queue.
 public struct Requirement: Hashable, Sendable {
-    /// The cargo's kind.
+    /// The cargo's kind, or `image` for a container by name.
     public var kind: String
     /// Context tier, 1–4.
     public var tier: Int
@@ -20,11 +20,18 @@ public struct Requirement: Hashable, Sendable {
 
     /// Whether a host with these capabilities could run it; `avoided` is not asked here.
     public func fits(_ capabilities: HostCapabilities) -> Bool {
-        guard (capabilities.kinds ?? ["process"]).contains(kind) else { return false }
+        if kind == Requirement.image {
+            guard capabilities.docker == true else { return false }
+        } else {
+            guard (capabilities.kinds ?? ["process"]).contains(kind) else { return false }
+        }
         guard tier <= (capabilities.maxContextTier ?? 4) else { return false }
         guard let region else { return true }
         return capabilities.region == region
     }
+
+    /// The kind of a job that names an image instead of a cargo: only hosts that advertise `docker` get it.
+    public static let image = "image"
 
     /// As one short text, for the job's row.
     var stored: String { "\(kind)|\(tier)|\(region ?? "")" }

@@ -7,7 +7,8 @@ extension SQLiteJobStore {
     public func principals() async throws -> [Data: Principal] {
         try await database.read { database in
             var principals: [Data: Principal] = [:]
-            let rows = try Row.fetchCursor(database, sql: "SELECT hash, id, account, scopes, host FROM keys WHERE revoked IS NULL")
+            let rows = try Row.fetchCursor(
+                database, sql: "SELECT hash, id, account, scopes, host FROM keys WHERE revoked IS NULL")
             while let row = try rows.next() { principals[row[0]] = Self.principal(row) }
             return principals
         }
@@ -16,7 +17,8 @@ extension SQLiteJobStore {
     public func principal(_ hash: Data) async throws -> Principal? {
         try await database.read { database in
             try Row.fetchOne(
-                database, sql: "SELECT hash, id, account, scopes, host FROM keys WHERE hash = ? AND revoked IS NULL", arguments: [hash]
+                database, sql: "SELECT hash, id, account, scopes, host FROM keys WHERE hash = ? AND revoked IS NULL",
+                arguments: [hash]
             ).map(Self.principal)
         }
     }
@@ -65,7 +67,8 @@ extension SQLiteJobStore {
             var id = host.id
             if let publicKey = host.publicKey,
                 let known = try String.fetchOne(
-                    database, sql: "SELECT id FROM hosts WHERE account = ? AND public_key = ?", arguments: [host.account, publicKey])
+                    database, sql: "SELECT id FROM hosts WHERE account = ? AND public_key = ?",
+                    arguments: [host.account, publicKey])
             {
                 id = known
                 try database.execute(

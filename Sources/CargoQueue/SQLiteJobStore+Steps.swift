@@ -40,6 +40,7 @@ extension SQLiteJobStore {
                 key.account, id.bytes, job.spec, salt, job.metadata, job.files.isEmpty ? nil : try SQLiteRows.text(job.files),
                 job.retention,
             ])
+            for sha256 in job.files.values { try SQLiteRows.use(database, sha256, by: id.description) }
             if let idempotency = job.idempotency {
                 try database.cachedStatement(
                     sql: "INSERT INTO idempotency (account, operation, key, body, job, created) VALUES (?,?,?,?,?,?)"
@@ -73,8 +74,12 @@ extension SQLiteJobStore {
         let seen = settings.clocks.uptime()
         let held = hot.withLock { hot -> HotState.LiveLease? in
             hot.saw(ask.host, ask.capabilities, at: seen)
-            guard let claimID = ask.claimID else { return nil }
-            return hot.claims[HotState.ClaimName(host: ask.host, claimID: claimID)].flatMap { hot.leases[$0] }
+            guard let claimID = ask.claimID,
+                let id = hot.claims[HotState.ClaimName(host: ask.host, claimID: claimID)]
+            else { return nil }
+            // The host counts its lease from this answer, so the lease must too.
+            hot.renew(id, until: seen.advanced(bySeconds: settings.leaseSeconds))
+            return hot.leases[id]
         }
         if let held, let again = try await claimAgain(held) { return again }
         while let entry = hot.withLock({ $0.take(for: ask.host, ask.capabilities, at: seen) }) {
@@ -155,6 +160,7 @@ extension SQLiteJobStore {
             try database.cachedStatement(
                 sql: "INSERT OR REPLACE INTO outputs (id, attempt, account, path, size, sha256) VALUES (?,?,?,?,?,?)"
             ).execute(arguments: [id.bytes, attempt, key.account, output.path, output.size, output.sha256])
+            try SQLiteRows.use(database, output.sha256, by: id.description)
         }
     }
 
@@ -306,6 +312,8 @@ extension SQLiteJobStore {
                 try SQLiteRows.text(asked.error), accepted ? try SQLiteRows.text(end.outputs) : nil,
             ])
         }
+        if accepted { try scheduleExpiry(database, next) }
+        if input == .replayed { try unscheduleExpiry(database, old.key) }
         let settled = next
         effects.append { [self] in apply(step.actions, settled, cancelRequested: input == .cancelRequested) }
         return next

@@ -9,6 +9,8 @@ public struct StoreSettings: Sendable {
     public var maxLosses = 3
     /// Queued jobs of one account at most.
     public var queuedPerAccount = 2_000_000
+    /// Seconds that results are kept after a job's end when it does not say.
+    public var retentionSeconds = 604_800.0
     public var clocks = Clocks()
     /// In 0..<1, for backoff jitter.
     public var random: @Sendable () -> Double = { Double.random(in: 0..<1) }
@@ -137,6 +139,7 @@ public final class SQLiteJobStore: JobStore, AccountStore {
         try await writer.perform { database, _ in
             try database.cachedStatement(sql: "INSERT INTO uploads (account, id, size, sha256, created) VALUES (?,?,?,?,?)")
                 .execute(arguments: [account, upload.id, upload.size, upload.sha256, now.milliseconds])
+            try SQLiteRows.use(database, upload.sha256, by: upload.id)
         }
     }
 

@@ -96,6 +96,12 @@ enum SQLiteRows {
         ])
     }
 
+    /// Notes that an upload or a job names a blob.
+    static func use(_ database: Database, _ sha256: String, by owner: String) throws {
+        try database.cachedStatement(sql: "INSERT OR IGNORE INTO blob_uses (owner, sha256) VALUES (?, ?)")
+            .execute(arguments: [owner, sha256])
+    }
+
     static func transition(_ row: Row) -> Transition {
         Transition(
             sequence: row[0], at: Timestamp(milliseconds: row[1]), actor: row[2], status: status(row[3]), attempt: row[4],

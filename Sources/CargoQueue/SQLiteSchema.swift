@@ -75,6 +75,27 @@ enum SQLiteSchema {
                     ) WITHOUT ROWID;
                     """)
         }
+        migrator.registerMigration("2 retention, shares, uses of blobs") { database in
+            try database.execute(
+                sql: """
+                    CREATE TABLE expiry (at INTEGER NOT NULL, account INTEGER NOT NULL, id BLOB NOT NULL, PRIMARY KEY (at, account, id))
+                        WITHOUT ROWID;
+                    INSERT INTO expiry SELECT finished + 604800000, account, id FROM jobs WHERE status > 2;
+
+                    CREATE TABLE shares (
+                        hash BLOB PRIMARY KEY, account INTEGER NOT NULL, id BLOB NOT NULL, until INTEGER NOT NULL
+                    ) WITHOUT ROWID;
+                    CREATE INDEX shares_by_job ON shares (account, id);
+
+                    -- One row for each blob that an upload (owner: its id) or a job (owner: its id as text) names.
+                    CREATE TABLE blob_uses (
+                        owner TEXT NOT NULL, sha256 TEXT NOT NULL, PRIMARY KEY (owner, sha256)
+                    ) WITHOUT ROWID;
+                    CREATE INDEX blob_uses_by_blob ON blob_uses (sha256);
+                    CREATE INDEX uploads_by_age ON uploads (created);
+                    CREATE INDEX idempotency_by_age ON idempotency (created);
+                    """)
+        }
         return migrator
     }
 

@@ -1,0 +1,106 @@
+import CargoArtifact
+import CargoFiles
+import CargoQueue
+import CargoWire
+import FoundationEssentials
+import HTTPTypes
+import Hummingbird
+
+/// The product pages' own shapes over the same functions: none has logic of its own.
+extension Gateway {
+    private struct Message: Encodable {
+        var messageID: String
+        enum CodingKeys: String, CodingKey { case messageID = "message_id" }
+    }
+
+    private struct Output: Encodable {
+        var messageID: String
+        var status: String
+        var result: JSONValue?
+        var error: JobError?
+        enum CodingKeys: String, CodingKey {
+            case messageID = "message_id"
+            case status, result, error
+        }
+    }
+
+    private struct Submitted: Encodable {
+        var id: String
+        var jobID: String
+        var status: JobStatus
+        enum CodingKeys: String, CodingKey {
+            case id
+            case jobID = "job_id"
+            case status
+        }
+    }
+
+    /// Bytes of standard output that a result carries at most.
+    private static let largestResult = 4 << 20
+
+    func addDialects(to router: Router<GatewayContext>) {
+        // Page 003: queue first.
+        router.post("/gen/:task") { request, context in
+            _ = try task(context)
+            let submission = try await submission(request)
+            return try Answer.json(Message(messageID: submission.job.key.id.description), status: .accepted)
+        }
+        router.get("/output/gen/:task/:id") { request, context in
+            _ = try task(context)
+            let key = try key(context, try caller(request, .read))
+            let (record, result, _) = try await queue.store.job(key)
+            var output = Output(messageID: key.id.description, status: record.state.status.rawValue)
+            output.error = record.state.status.isFinal ? result.error : nil
+            if record.state.status == .complete { output.result = try await standardOutput(key, record.state.attempt) }
+            return try Answer.json(output)
+        }
+        // Page 000: submit, look, acknowledge.
+        router.post("/api/v1/jobs/submit") { request, _ in
+            let submission = try await submission(request)
+            let id = submission.job.key.id.description
+            return try Answer.json(Submitted(id: id, jobID: id, status: submission.job.state.status), status: .accepted)
+        }
+        router.get("/api/v1/jobs/:id") { request, context in
+            let key = try key(context, try caller(request, .read))
+            return try Answer.json(try await describe(key))
+        }
+        router.post("/api/v1/jobs/:id/acknowledge") { request, context in try await acknowledge(request, context) }
+        router.post("/jobs/:id/ack") { request, context in try await acknowledge(request, context) }
+    }
+
+    private func task(_ context: GatewayContext) throws -> String {
+        let tasks = ["instruct", "embeddings", "text-eval", "tts", "image"]
+        guard let task = context.parameters.get("task"), tasks.contains(task) else {
+            throw GatewayError(404, "unknown_task", "The tasks are \(tasks.joined(separator: ", ")).")
+        }
+        return task
+    }
+
+    /// The caller has the result: a job that has not ended cannot be acknowledged.
+    private func acknowledge(_ request: Request, _ context: GatewayContext) async throws -> Response {
+        let key = try key(context, try caller(request, .write))
+        let (record, result, metadata) = try await queue.store.job(key)
+        guard record.state.status.isFinal else {
+            throw GatewayError(
+                409, "not_finished", "The job is \(record.state.status.rawValue); acknowledge it once it has ended.")
+        }
+        return try Answer.json(try view(record, result, metadata: metadata))
+    }
+
+    /// What the job printed: as JSON where it is JSON, else as text.
+    private func standardOutput(_ key: JobKey, _ attempt: Int) async throws -> JSONValue {
+        let queue = queue
+        let bytes = try await blocking { () -> [UInt8] in
+            var reader = LogReader()
+            var bytes: [UInt8] = []
+            while bytes.count < Gateway.largestResult,
+                let piece = try queue.logBytes(key, attempt: attempt, stream: .stdout, from: &reader)
+            {
+                bytes += piece
+            }
+            return bytes
+        }
+        if let value = try? StrictJSON.parse(bytes, limit: Gateway.largestResult) { return value }
+        return .string(String(decoding: bytes, as: UTF8.self))
+    }
+}

@@ -1,0 +1,66 @@
+import CargoWire
+import Synchronization
+
+/// What this coordinator has seen lately of hosts and claims: enough to say why a job waits and about how long.
+final class Pace: Sendable {
+    private struct State {
+        var hosts: [String: (capabilities: HostCapabilities, at: Uptime)] = [:]
+        /// Per account, when it was given its last jobs: at most 64 each.
+        var grants: [Int64: [Uptime]] = [:]
+    }
+
+    private let state = Mutex(State())
+    /// A host that has not asked for so long counts as gone. A busy one asks again when its job ends.
+    private let memorySeconds = 600.0
+
+    func saw(_ host: String, _ capabilities: HostCapabilities, at now: Uptime) {
+        state.withLock { state in
+            state.hosts[host] = (capabilities, now)
+            if state.hosts.count > 100_000 {
+                state.hosts = state.hosts.filter { $0.value.at.advanced(bySeconds: memorySeconds) > now }
+            }
+        }
+    }
+
+    func granted(_ account: Int64, at now: Uptime) {
+        state.withLock { state in
+            state.grants[account, default: []].append(now)
+            if let count = state.grants[account]?.count, count > 64 { state.grants[account]?.removeFirst(count - 64) }
+            if state.grants.count > 10_000 { state.grants = [:] }
+        }
+    }
+
+    /// Seconds until a job with so many of its account before it starts, when things go on as lately; nil when unknown.
+    func estimate(position: Int, account: Int64, at now: Uptime) -> Double? {
+        state.withLock { state in
+            guard let grants = state.grants[account], grants.count > 1, let first = grants.first else { return nil }
+            let span = Double(now.milliseconds - first.milliseconds) / 1000
+            return span / Double(grants.count) * Double(position + 1)
+        }
+    }
+
+    /// Why a queued job with this requirement will not start; nil when a known host fits.
+    func obstacle(_ requirement: Requirement, at now: Uptime) -> String? {
+        state.withLock { state in
+            let hosts = state.hosts.values.filter { $0.at.advanced(bySeconds: memorySeconds) > now }
+            if hosts.isEmpty { return "No host has asked for work in the last ten minutes." }
+            if hosts.contains(where: { requirement.fits($0.capabilities) }) { return nil }
+            if requirement.kind == Requirement.image { return "No known host runs container images." }
+            let region = requirement.region.map { " in the region '\($0)'" } ?? ""
+            return "No known host runs cargos of kind '\(requirement.kind)' with context tier \(requirement.tier)\(region)."
+        }
+    }
+}
+
+extension JobQueue {
+    /// Why a job does not start, in one sentence; nil when there is nothing in its way but its turn.
+    public func obstacle(of job: JobRecord) -> String? {
+        guard job.state.status == .queued else { return nil }
+        return pace.obstacle(job.requirement, at: settings.clocks.uptime())
+    }
+
+    /// Seconds until a job of this account at a position starts, by the pace of lately.
+    public func estimatedStart(position: Int, account: Int64) -> Double? {
+        pace.estimate(position: position, account: account, at: settings.clocks.uptime())
+    }
+}

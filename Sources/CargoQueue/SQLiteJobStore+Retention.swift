@@ -1,0 +1,135 @@
+import CargoWire
+public import Foundation
+import GRDB
+
+/// How long things stay, who else may see them, and what waits.
+extension SQLiteJobStore {
+    /// A job that ended is kept for its own retention, else the store's.
+    func scheduleExpiry(_ database: Database, _ record: JobRecord) throws {
+        let end = (record.finishedAt ?? settings.clocks.wall()).milliseconds
+        try database.cachedStatement(
+            sql: "INSERT OR IGNORE INTO expiry (at, account, id) "
+                + "SELECT ? + CAST(COALESCE(retention, ?) * 1000 AS INTEGER), account, id FROM payloads WHERE account = ? AND id = ?"
+        ).execute(arguments: [end, settings.retentionSeconds, record.key.account, record.key.id.bytes])
+    }
+
+    func unscheduleExpiry(_ database: Database, _ key: JobKey) throws {
+        try database.execute(sql: "DELETE FROM expiry WHERE account = ? AND id = ?", arguments: [key.account, key.id.bytes])
+    }
+
+    public func expire(limit: Int) async throws -> Expired {
+        let now = settings.clocks.wall().milliseconds
+        let oldest = now - Int64(settings.retentionSeconds * 1000)
+        return try await writer.perform { database, _ in
+            var expired = Expired()
+            let due = try Row.fetchAll(
+                database, sql: "SELECT at, account, id FROM expiry WHERE at <= ? ORDER BY at LIMIT ?", arguments: [now, limit])
+            for row in due {
+                let bytes: Data = row[2]
+                guard let id = JobID(bytes: bytes) else { continue }
+                let key = JobKey(account: row[1], id: id)
+                try database.execute(
+                    sql: "DELETE FROM expiry WHERE at = ? AND account = ? AND id = ?", arguments: [row[0], key.account, bytes])
+                guard let record = try SQLiteRows.load(database, key), record.state.status.isFinal else { continue }
+                expired.blobs.formUnion(try Self.release(database, owner: id.description))
+                for table in ["payloads", "results"] {
+                    try database.execute(
+                        sql: "DELETE FROM \(table) WHERE account = ? AND id = ?", arguments: [key.account, bytes])
+                }
+                try database.execute(sql: "DELETE FROM shares WHERE account = ? AND id = ?", arguments: [key.account, bytes])
+                for table in ["outputs", "attempts"] {
+                    try database.execute(sql: "DELETE FROM \(table) WHERE id = ?", arguments: [bytes])
+                }
+                expired.jobs.append((key, record.state.attempt))
+            }
+            let uploads = try Row.fetchAll(
+                database, sql: "SELECT account, id FROM uploads WHERE created <= ? ORDER BY created LIMIT ?",
+                arguments: [oldest, limit])
+            for row in uploads {
+                let id: String = row[1]
+                expired.blobs.formUnion(try Self.release(database, owner: id))
+                try database.execute(sql: "DELETE FROM uploads WHERE account = ? AND id = ?", arguments: [row[0], id])
+            }
+            try database.execute(
+                sql: "DELETE FROM idempotency WHERE (account, operation, key) IN "
+                    + "(SELECT account, operation, key FROM idempotency WHERE created <= ? LIMIT ?)",
+                arguments: [oldest, limit])
+            try database.execute(sql: "DELETE FROM shares WHERE until <= ?", arguments: [now])
+            expired.isFull = due.count == limit || uploads.count == limit
+            return expired
+        }
+    }
+
+    private static func release(_ database: Database, owner: String) throws -> [String] {
+        let blobs = try String.fetchAll(database, sql: "SELECT sha256 FROM blob_uses WHERE owner = ?", arguments: [owner])
+        if !blobs.isEmpty { try database.execute(sql: "DELETE FROM blob_uses WHERE owner = ?", arguments: [owner]) }
+        return blobs
+    }
+
+    public func usesBlob(_ sha256: String) async throws -> Bool {
+        try await database.read { database in
+            try Int.fetchOne(database, sql: "SELECT 1 FROM blob_uses WHERE sha256 = ? LIMIT 1", arguments: [sha256]) != nil
+        }
+    }
+
+    // MARK: Shares
+
+    public func share(_ key: JobKey, tokenHash: Data, until: Timestamp) async throws {
+        try await writer.perform { database, _ in
+            guard try SQLiteRows.load(database, key) != nil else { throw StoreError.notFound }
+            try database.execute(
+                sql: "INSERT INTO shares (hash, account, id, until) VALUES (?,?,?,?)",
+                arguments: [tokenHash, key.account, key.id.bytes, until.milliseconds])
+        }
+    }
+
+    public func unshare(_ key: JobKey) async throws {
+        try await writer.perform { database, _ in
+            guard try SQLiteRows.load(database, key) != nil else { throw StoreError.notFound }
+            try database.execute(sql: "DELETE FROM shares WHERE account = ? AND id = ?", arguments: [key.account, key.id.bytes])
+        }
+    }
+
+    public func shared(_ tokenHash: Data) async throws -> JobKey? {
+        let now = settings.clocks.wall().milliseconds
+        return try await database.read { database in
+            let row = try Row.fetchOne(
+                database, sql: "SELECT account, id FROM shares WHERE hash = ? AND until > ?", arguments: [tokenHash, now])
+            guard let row, let id = JobID(bytes: row[1]) else { return nil }
+            return JobKey(account: row[0], id: id)
+        }
+    }
+
+    // MARK: What waits
+
+    public func queueView(of account: Int64, job: JobID?) async throws -> QueueView {
+        try await database.read { database in
+            var view = QueueView()
+            // Over the open jobs alone: what ended may be a hundred times as much.
+            let rows = try Row.fetchCursor(
+                database,
+                sql: "SELECT status, cargo, tier, COUNT(*), MIN(created) FROM jobs INDEXED BY jobs_open "
+                    + "WHERE status < 3 AND account = ? GROUP BY status, cargo, tier ORDER BY COUNT(*) DESC LIMIT 1000",
+                arguments: [account])
+            while let row = try rows.next() {
+                view.groups.append(
+                    QueueView.Group(
+                        status: SQLiteRows.status(row[0]), cargo: row[1], tier: row[2], count: row[3],
+                        oldest: Timestamp(milliseconds: row[4])))
+            }
+            if let job {
+                guard let record = try SQLiteRows.load(database, JobKey(account: account, id: job)) else {
+                    throw StoreError.notFound
+                }
+                if record.state.status == .queued {
+                    view.position = try Int.fetchOne(
+                        database,
+                        sql: "SELECT COUNT(*) FROM jobs INDEXED BY jobs_open WHERE status < 3 AND status = 0 AND account = ? "
+                            + "AND (priority > ? OR (priority = ? AND id < ?))",
+                        arguments: [account, record.priority, record.priority, job.bytes])
+                }
+            }
+            return view
+        }
+    }
+}
