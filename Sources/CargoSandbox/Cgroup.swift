@@ -2,8 +2,8 @@
 protocol Cgroup: Sendable {
     /// A cgroup v2 folder that a process can be born in, or nil.
     var birthplace: Descriptor? { get }
-    /// Moves a process into it. Costs milliseconds on v1, so it runs beside the building of the new root.
-    func attach(_ process: Int32) throws(SandboxError)
+    /// Files in which a process enters its name to join, where it cannot be born inside.
+    var joins: [String] { get }
     /// Processes that the kernel killed because the job was out of memory.
     func outOfMemoryKills() -> Int
     /// Processor seconds of all its processes, or nil.

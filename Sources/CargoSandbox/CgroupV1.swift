@@ -5,6 +5,7 @@ final class CgroupV1: Cgroup {
     private let folders: [String: String]
 
     var birthplace: Descriptor? { nil }
+    var joins: [String] { Set(folders.values).sorted().map { $0 + "/tasks" } }
 
     /// Makes the folders and writes the limits. `name` is unique on this host.
     init(parents: [String: String], name: String, limits: SandboxSpec.Limits) throws(SandboxError) {
@@ -13,7 +14,10 @@ final class CgroupV1: Cgroup {
             for (controller, parent) in parents {
                 mkdir(parent, 0o755)
                 let folder = parent + "/" + name
-                guard mkdir(folder, 0o755) == 0 else { throw SystemError("make the cgroup \(folder)") }
+                // Several controllers may share one hierarchy (cpu,cpuacct).
+                guard folders.values.contains(folder) || mkdir(folder, 0o755) == 0 else {
+                    throw SystemError("make the cgroup \(folder)")
+                }
                 folders[controller] = folder
             }
             if let folder = folders["memory"], let bytes = limits.memory {
@@ -39,14 +43,6 @@ final class CgroupV1: Cgroup {
         self.folders = folders
     }
 
-    func attach(_ process: Int32) throws(SandboxError) {
-        do throws(SystemError) {
-            for folder in folders.values { try SmallFile.write(String(process), to: folder + "/cgroup.procs") }
-        } catch {
-            throw SandboxError(.failed, mechanism: "cgroup", "the job could not be put under its limits: \(error)")
-        }
-    }
-
     func outOfMemoryKills() -> Int {
         guard let folder = folders["memory"] else { return 0 }
         return SmallFile.number("oom_kill", in: folder + "/memory.oom_control") ?? 0
@@ -60,7 +56,7 @@ final class CgroupV1: Cgroup {
     }
 
     func remove() {
-        for folder in folders.values { CgroupFolder.remove(folder) }
+        for folder in Set(folders.values) { CgroupFolder.remove(folder) }
     }
 }
 

@@ -4,6 +4,7 @@ import Glibc
 final class CgroupV2: Cgroup {
     private let folder: String
     let birthplace: Descriptor?
+    var joins: [String] { [] }
 
     /// Turns the controllers on below `parent` and makes the job's folder with its limits.
     init(parent: String, name: String, limits: SandboxSpec.Limits) throws(SandboxError) {
@@ -53,15 +54,6 @@ final class CgroupV2: Cgroup {
     private static func enable(_ folder: String) throws(SystemError) {
         if !isEnabled(folder) { try SmallFile.write("+memory +pids", to: folder + "/cgroup.subtree_control") }
         for controller in ["cpu", "io"] { try? SmallFile.write("+" + controller, to: folder + "/cgroup.subtree_control") }
-    }
-
-    /// Where a kernel cannot start a process inside (before Linux 5.7).
-    func attach(_ process: Int32) throws(SandboxError) {
-        do throws(SystemError) {
-            try SmallFile.write(String(process), to: folder + "/cgroup.procs")
-        } catch {
-            throw SandboxError(.failed, mechanism: "cgroup", "the job could not be put under its limits: \(error)")
-        }
     }
 
     func outOfMemoryKills() -> Int { SmallFile.number("oom_kill", in: folder + "/memory.events") ?? 0 }

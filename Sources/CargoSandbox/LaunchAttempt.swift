@@ -70,7 +70,7 @@ struct LaunchAttempt {
             })
     }
 
-    /// Gives the process its user id, then its cgroup: it waits for each.
+    /// Gives the process its user id, for which it waits.
     private func supervise(_ process: Int32, _ control: Descriptor) throws {
         let inside = LaunchPlanner.user
         let folder = "/proc/\(process)"
@@ -78,8 +78,6 @@ struct LaunchAttempt {
         let group = user.isSeparate ? user.id : getegid()
         try SmallFile.write("\(inside) \(user.id) 1", to: folder + "/uid_map")
         try SmallFile.write("\(inside) \(group) 1", to: folder + "/gid_map")
-        try control.send(UInt8(ascii: "G"))
-        if let cgroup, cgroup.birthplace == nil { try cgroup.attach(process) }
         try control.send(UInt8(ascii: "G"))
     }
 

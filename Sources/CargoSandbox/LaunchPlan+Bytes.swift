@@ -120,6 +120,7 @@ extension LaunchStep {
             writer.step(27) {
                 $0.number(slot); $0.number(index)
             }
+        case .join(let path): writer.step(30) { $0.text(path) }
         case .overlay(let target, let above, let slots):
             writer.step(29) {
                 $0.text(target)

@@ -10,6 +10,8 @@ struct LaunchPlanner {
     let host: HostFacts
     /// The compiled filter; empty loads none.
     let filter: [UInt8]
+    /// `tasks` files of the cgroups that the process enters by itself.
+    var joins: [String] = []
     /// Seccomp notifications go to the supervisor instead of plain refusals.
     var traces = false
 
@@ -19,11 +21,11 @@ struct LaunchPlanner {
         self.filter = filter
     }
 
-    /// DESIGN.md section 6: sources, identity, mounts, pivot, cgroup namespace, rights given up, command.
+    /// DESIGN.md section 6: sources, cgroup, identity, mounts, pivot, cgroup namespace, rights given up, command.
     func plan() -> LaunchPlan {
         var root = RootPlanner(spec: spec, host: host)
         let building = root.steps()
-        var plan = LaunchPlan(steps: root.sources)
+        var plan = LaunchPlan(steps: joins.map { .join(path: $0) } + root.sources)
         plan += [
             .await,
             .become(user: LaunchPlanner.user, group: LaunchPlanner.user, dropGroups: host.isRoot),
@@ -32,7 +34,7 @@ struct LaunchPlanner {
         plan += building
         plan += [.pivot, .readOnly(path: "/", ownMount: true)]
         if spec.network == .isolated { plan += [.loopback] }
-        plan += [.hostname(spec.hostname), .await, .unshare(flags: Namespaces.cgroup)]
+        plan += [.hostname(spec.hostname), .unshare(flags: Namespaces.cgroup)]
         plan += limits()
         plan += [.oomScore(500), .dropCapabilities, .noNewPrivileges]
         if host.landlockABI > 0 {

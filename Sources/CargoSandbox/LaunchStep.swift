@@ -7,7 +7,9 @@ enum LaunchStep: Hashable, Sendable {
     case inherit(slot: Int, index: Int)
     /// The source must be this character device.
     case expectDevice(slot: Int, major: Int, minor: Int)
-    /// Waits for the supervisor: first for the user id map, then for the cgroup.
+    /// Moves itself into a cgroup v1 folder, by its `tasks` file.
+    case join(path: String)
+    /// Waits until the supervisor has written the user id map.
     case await
     case become(user: Int, group: Int, dropGroups: Bool)
     /// mount(2).
@@ -47,6 +49,7 @@ enum LaunchStep: Hashable, Sendable {
         case .open(_, let path): "open \(path) of this host"
         case .inherit: "take over a prepared mount"
         case .expectDevice(_, let major, let minor): "check that a device of this host is character device \(major):\(minor)"
+        case .join(let path): "enter its cgroup (\(path))"
         case .await: "wait for the supervisor"
         case .become(let user, _, _): "become user \(user) inside"
         case .mount(_, let target, let type, _, _): "mount \(type.isEmpty ? "private" : type) at \(target)"

@@ -7,8 +7,8 @@ import Synchronization
 /// sealed `cargo-init`, compiled filters, this host's facts — and nothing of a finished job.
 public final class Sandbox: Sendable {
     private let program: Descriptor
-    private let host: HostFacts
-    private let layout: CgroupLayout
+    let host: HostFacts
+    let layout: CgroupLayout
     /// Compiled filters by profile name: a handful of profiles exist.
     private let filters = Mutex<[String: [UInt8]]>([:])
 
@@ -58,8 +58,8 @@ public final class Sandbox: Sendable {
             )
         }
         let filter = try filter(spec.profile)
-        let plan = LaunchPlanner(spec: spec, host: host, filter: filter).plan()
-        return try await WorkThread.launching.run { [self] in try start(plan, spec: spec, user: user) }
+        let planner = LaunchPlanner(spec: spec, host: host, filter: filter)
+        return try await WorkThread.launching.run { [self] in try start(planner, spec: spec, user: user) }
     }
 
     /// The compiled filter of an embedded profile, for a benchmark's peer that loads the same one.
@@ -78,7 +78,7 @@ public final class Sandbox: Sendable {
         return compiled.program
     }
 
-    private func cgroup(for spec: SandboxSpec) throws(SandboxError) -> (any Cgroup)? {
+    func cgroup(for spec: SandboxSpec) throws(SandboxError) -> (any Cgroup)? {
         // The process id says whose cgroup was left behind; the random part tells process namespaces apart.
         let name = "job-\(getpid())-" + String(UInt64.random(in: 0 ... .max), radix: 36)
         switch layout {
@@ -91,7 +91,7 @@ public final class Sandbox: Sendable {
     }
 
     /// On the launching thread: everything from the cgroup to the executed command.
-    private func start(_ plan: LaunchPlan, spec: SandboxSpec, user: JobUser) throws -> ConfinedProcess {
+    private func start(_ planner: LaunchPlanner, spec: SandboxSpec, user: JobUser) throws -> ConfinedProcess {
         var cgroup: (any Cgroup)?
         do throws(SandboxError) {
             cgroup = try self.cgroup(for: spec)
@@ -99,7 +99,9 @@ public final class Sandbox: Sendable {
             guard spec.allowMissing.contains("cgroup") else { throw error }
         }
         do {
-            return try LaunchAttempt(program: program, plan: plan, spec: spec, user: user, cgroup: cgroup).run()
+            var planner = planner
+            planner.joins = cgroup?.joins ?? []
+            return try LaunchAttempt(program: program, plan: planner.plan(), spec: spec, user: user, cgroup: cgroup).run()
         } catch {
             cgroup?.remove()
             throw error

@@ -6,7 +6,7 @@ import Glibc
 enum SeccompFilter {
     /// The last system call that the oldest supported libseccomp (2.5.4) knows. What is newer and not allowed is told
     /// to be absent (ENOSYS), so that programs take their older way, as container runtimes do.
-    static let newestKnownCall: UInt32 = 450
+    static let newestKnownCall: Int32 = 450
 
     #if arch(x86_64)
         static let architecture = "amd64"
@@ -36,6 +36,7 @@ enum SeccompFilter {
         seccomp_attr_set(context, SCMP_FLTATR_ACT_BADARCH, killProcess)
         seccomp_attr_set(context, SCMP_FLTATR_CTL_NNP, 0)
         var unknown: [String] = []
+        var newest = newestKnownCall
         for rule in profile.syscalls {
             if let includes = rule.includes, !includes.holds(architecture: architecture) { continue }
             if let excludes = rule.excludes, excludes.excludes(architecture: architecture) { continue }
@@ -52,16 +53,18 @@ enum SeccompFilter {
                     if number == -1, action == allow { unknown.append(name) }
                     continue
                 }
+                newest = max(newest, number)
                 if action == otherwise { continue }
                 let result = seccomp_rule_add_array(context, action, number, UInt32(arguments.count), arguments)
                 guard result == 0 || result == -EEXIST else { throw failure("add a rule for \(name)", result) }
             }
         }
-        return Compiled(program: newerCalls(tracing: tracing) + (try export(context, failure)), unknownToLibrary: unknown)
+        return Compiled(
+            program: newerCalls(than: newest, tracing: tracing) + (try export(context, failure)), unknownToLibrary: unknown)
     }
 
     /// Filter instructions before the library's: of this architecture, a call number that the library cannot know.
-    private static func newerCalls(tracing: Bool) -> [UInt8] {
+    private static func newerCalls(than newest: Int32, tracing: Bool) -> [UInt8] {
         guard !tracing else { return [] }
         // struct sock_filter {u16 code; u8 jt; u8 jf; u32 k} over struct seccomp_data {int nr; u32 arch; …}.
         let x32: UInt32 = 0x4000_0000
@@ -70,7 +73,7 @@ enum SeccompFilter {
             (0x15, 0, 4, auditArchitecture),  // another one: the library's filter decides
             (0x20, 0, 0, 0),  // load the number
             (0x35, 2, 0, x32),  // x32: the library's filter decides
-            (0x25, 0, 1, newestKnownCall),
+            (0x25, 0, 1, UInt32(newest)),
             (0x06, 0, 0, 0x0005_0000 | UInt32(ENOSYS)),
         ]
         var bytes: [UInt8] = []

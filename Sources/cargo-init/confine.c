@@ -17,6 +17,23 @@
 #define CLOSE_RANGE_CLOEXEC 4
 #endif
 
+static long write_file(const char *path, const char *text) {
+    size_t length = 0;
+    while (text[length]) length++;
+    long fd = RAW(SYS_openat, AT_FDCWD, path, O_WRONLY | O_CLOEXEC, 0, 0);
+    if (fd < 0) return fd;
+    long result = RAW(SYS_write, fd, text, length, 0, 0);
+    RAW(SYS_close, fd, 0, 0, 0, 0);
+    return result < 0 ? result : 0;
+}
+
+// path of a cgroup v1 `tasks` file. A thread that moves itself takes no lock of the whole system, so this costs
+// microseconds where a move by the supervisor waits milliseconds for every processor.
+long step_join(struct reader *in) {
+    const char *path = read_text(in);
+    return in->broken ? -EBADMSG : write_file(path, "0");
+}
+
 // Waits for the supervisor's word; a supervisor that is gone ends the launch.
 long step_await(struct reader *in) {
     (void)in;
@@ -148,14 +165,7 @@ long step_session(struct reader *in) {
 // text of the adjustment: when memory runs out, jobs go before the host's own programs.
 long step_oom_score(struct reader *in) {
     const char *text = read_text(in);
-    size_t length = 0;
-    while (text[length]) length++;
-    if (in->broken) return -EBADMSG;
-    long fd = RAW(SYS_openat, AT_FDCWD, "/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC, 0, 0);
-    if (fd < 0) return fd;
-    long result = RAW(SYS_write, fd, text, length, 0, 0);
-    RAW(SYS_close, fd, 0, 0, 0, 0);
-    return result < 0 ? result : 0;
+    return in->broken ? -EBADMSG : write_file("/proc/self/oom_score_adj", text);
 }
 
 long step_close_descriptors(struct reader *in) {

@@ -26,10 +26,10 @@ static _Noreturn void report(uint32_t step, long error) {
     leave(1);
 }
 
-// Signals start from their defaults inside, whatever the supervisor ignores; pid 1 keeps them blocked and reads them.
+// Signals start from their defaults inside: exec keeps those ignored that the supervisor ignores; pid 1 keeps them blocked and reads them.
 static void reset_signals(void) {
     uint64_t action[4] = {0, 0, 0, 0};
-    for (int signal = 1; signal < 65; signal++) RAW(SYS_rt_sigaction, signal, action, NULL, 8, 0);
+    for (int signal = 1; signal < 32; signal++) RAW(SYS_rt_sigaction, signal, action, NULL, 8, 0);
     uint64_t all = ~0ull;
     RAW(SYS_rt_sigprocmask, 2, &all, NULL, 8, 0);
 }
@@ -72,6 +72,7 @@ static long carry_out(uint32_t operation, struct reader *in) {
     case OP_OOM_SCORE: return step_oom_score(in);
     case OP_CLOSE_DESCRIPTORS: return step_close_descriptors(in);
     case OP_SECCOMP: return step_seccomp(in);
+    case OP_JOIN: return step_join(in);
     case OP_OVERLAY: return step_overlay(in);
     case OP_EXEC: return step_exec(in);
     default: return -EBADMSG;

@@ -44,6 +44,7 @@ enum operation {
     OP_EXEC = 26,
     OP_INHERIT = 27,
     OP_OVERLAY = 29,
+    OP_JOIN = 30,
 };
 
 // Reads fields of one payload in order. A plan that ends too early stops the launch with EBADMSG.

@@ -20,6 +20,7 @@ long step_mask(struct reader *in);
 long step_read_only(struct reader *in);
 
 // confine.c
+long step_join(struct reader *in);
 long step_await(struct reader *in);
 long step_become(struct reader *in);
 long step_loopback(struct reader *in);
