@@ -188,6 +188,32 @@ int clinux_pipe(int *ends) { return pipe2(ends, O_CLOEXEC); }
 
 int clinux_socket_pair(int *ends) { return socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends); }
 
+int clinux_receive_descriptor(int socket) {
+    char word;
+    struct iovec data = {&word, 1};
+    union {
+        struct cmsghdr header;
+        char bytes[CMSG_SPACE(sizeof(int))];
+    } control;
+    struct msghdr message;
+    memset(&message, 0, sizeof message);
+    message.msg_iov = &data;
+    message.msg_iovlen = 1;
+    message.msg_control = &control;
+    message.msg_controllen = sizeof control;
+    ssize_t got;
+    do got = recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
+    while (got < 0 && errno == EINTR);
+    struct cmsghdr *header = got == 1 ? CMSG_FIRSTHDR(&message) : NULL;
+    if (!header || header->cmsg_type != SCM_RIGHTS || header->cmsg_len != CMSG_LEN(sizeof(int))) {
+        if (got >= 0) errno = ECONNRESET;
+        return -1;
+    }
+    int received;
+    memcpy(&received, CMSG_DATA(header), sizeof received);
+    return received;
+}
+
 void clinux_name_thread(const char *name) { prctl(PR_SET_NAME, name, 0, 0, 0); }
 
 int clinux_duplicate_high(int descriptor) { return fcntl(descriptor, F_DUPFD_CLOEXEC, 64); }

@@ -50,10 +50,11 @@ struct JobPlan {
         }
         switch config.network {
         case .none, .loopback: break
-        case .egress:
-            throw Refusal(
-                "network",
-                "this host cannot grant single network targets to a cargo; run it where it can, or pack it with network: none")
+        case .egress(let targets):
+            for target in targets where EgressTarget(target) == nil {
+                throw Refusal(
+                    "network", "'\(target.prefix(300))' is no network target; a target is one host:port, without patterns")
+            }
         case .host:
             guard request.allowHostNetwork else {
                 throw Refusal("network", "this cargo asks for the host's network, which this host's owner has not allowed")
@@ -94,7 +95,14 @@ struct JobPlan {
         }
         spec.files["/job/params.json"] = parameters
         if config.interface == .stdioJSONL { spec.standardInput = parameters + [10] }
-        if config.network == .host { spec.network = .host }
+        switch config.network {
+        case .none, .loopback: spec.network = .isolated
+        case .host: spec.network = .host
+        case .egress(let targets):
+            spec.network = .egress(targets.compactMap { EgressTarget($0) }, privateAddresses: request.allowPrivateTargets)
+            let proxy = "http://127.0.0.1:\(EgressTarget.proxyPort)"
+            spec.environment += [("HTTPS_PROXY", proxy), ("https_proxy", proxy), ("NO_PROXY", "localhost,127.0.0.1")]
+        }
         spec.profile = config.sandbox
         spec.limits = .init(
             memory: resources.memory?.bytes ?? JobPlan.memory, processes: resources.pids ?? JobPlan.processes, cpu: resources.cpu,

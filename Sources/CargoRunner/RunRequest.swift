@@ -37,6 +37,8 @@ public struct RunRequest: Sendable {
     public var logLimit: Int64 = 64 << 20
     /// The operator's word that cargos may use the host's network.
     public var allowHostNetwork = false
+    /// The operator's word that a cargo's network targets may lie in private networks.
+    public var allowPrivateTargets = false
 
     public init(cargo: StoredCargo, jobID: String, output: FilePath) {
         self.cargo = cargo

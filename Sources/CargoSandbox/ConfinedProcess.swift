@@ -40,12 +40,14 @@ public final class ConfinedProcess: Sendable {
     private let timer: Descriptor
     private let cgroup: (any Cgroup)?
     private let user: JobUser
+    private let proxy: EgressProxy?
     private let started: UInt64
     private let open = Mutex<(output: Bool, error: Bool)>((true, true))
 
     init(
         processID: Int32, handle: Descriptor, standardOutput: Descriptor, standardError: Descriptor, status: Descriptor,
-        control: Descriptor, cgroup: (any Cgroup)?, user: JobUser, started: UInt64
+        control: Descriptor, cgroup: (any Cgroup)?, user: JobUser,
+        proxy: EgressProxy?, started: UInt64
     ) throws(SystemError) {
         self.processID = processID
         self.handle = handle
@@ -55,6 +57,7 @@ public final class ConfinedProcess: Sendable {
         self.control = control
         self.cgroup = cgroup
         self.user = user
+        self.proxy = proxy
         self.started = started
         stopRequest = Descriptor(try check("make an event descriptor") { eventfd(0, Int32(EFD_CLOEXEC | EFD_NONBLOCK)) })
         timer = Descriptor(
@@ -151,6 +154,7 @@ public final class ConfinedProcess: Sendable {
             rawStatus = Int32(
                 bitPattern: said.enumerated().reduce(0 as UInt32) { $0 | UInt32($1.element) << (8 * UInt32($1.offset)) })
         }
+        proxy?.stop()
         let killed = clinux_term_signal(rawStatus)
         let exact = cgroup?.cpuSeconds()
         let kills = cgroup?.outOfMemoryKills() ?? 0

@@ -32,7 +32,7 @@ struct LaunchAttempt {
         }
         let numbers = inherited.map(\.number)
         var namespaces = Namespaces.user | Namespaces.mount | Namespaces.pid | Namespaces.ipc | Namespaces.uts
-        if spec.network == .isolated { namespaces |= Namespaces.network }
+        if spec.network != .host { namespaces |= Namespaces.network }
         var pidfd: Int32 = -1
         let process = numbers.withUnsafeBufferPointer { numbers in
             var start = clinux_start_arguments(
@@ -44,9 +44,10 @@ struct LaunchAttempt {
         let handle = Descriptor(pidfd)
         for descriptor in inherited { descriptor.closeNow() }
         for end in [output.write, errors.write, failure.write, status.write, control.1] { end.closeNow() }
+        let proxy: EgressProxy?
         do {
             do {
-                try supervise(process, control.0)
+                proxy = try supervise(process, control.0)
             } catch {
                 // A cargo-init that has ended said why.
                 try awaitExecution(failure.read)
@@ -59,7 +60,8 @@ struct LaunchAttempt {
         }
         return try ConfinedProcess(
             processID: process, handle: handle, standardOutput: output.read, standardError: errors.read, status: status.read,
-            control: control.0, cgroup: cgroup, user: user, started: started)
+            control: control.0, cgroup: cgroup, user: user, proxy: proxy,
+            started: started)
     }
 
     private func standardInput() throws -> Descriptor {
@@ -71,7 +73,7 @@ struct LaunchAttempt {
     }
 
     /// Gives the process its user id, for which it waits.
-    private func supervise(_ process: Int32, _ control: Descriptor) throws {
+    private func supervise(_ process: Int32, _ control: Descriptor) throws -> EgressProxy? {
         let inside = LaunchPlanner.user
         let folder = "/proc/\(process)"
         if !user.isSeparate { try SmallFile.write("deny", to: folder + "/setgroups") }
@@ -79,6 +81,9 @@ struct LaunchAttempt {
         try SmallFile.write("\(inside) \(user.id) 1", to: folder + "/uid_map")
         try SmallFile.write("\(inside) \(group) 1", to: folder + "/gid_map")
         try control.send(UInt8(ascii: "G"))
+        guard case .egress(let targets, let privateAddresses) = spec.network else { return nil }
+        let listener = Descriptor(try check("take over the proxy's socket") { clinux_receive_descriptor(control.number) })
+        return try EgressProxy(listener: listener, targets: targets, privateAddresses: privateAddresses)
     }
 
     /// The failure pipe closes at exec; what stands in it before that is the step that failed and errno.

@@ -33,7 +33,8 @@ struct LaunchPlanner {
         ]
         plan += building
         plan += [.pivot, .readOnly(path: "/", ownMount: true)]
-        if spec.network == .isolated { plan += [.loopback] }
+        if spec.network != .host { plan += [.loopback] }
+        if case .egress = spec.network { plan += [.listen(port: EgressProxy.port)] }
         plan += [.hostname(spec.hostname), .unshare(flags: Namespaces.cgroup)]
         plan += limits()
         plan += [.oomScore(500), .dropCapabilities, .noNewPrivileges]
@@ -42,13 +43,19 @@ struct LaunchPlanner {
                 .landlock(
                     LandlockRules(
                         abi: host.landlockABI, writable: root.writable, devices: RootPlanner.devices.map { "/dev/" + $0.name },
-                        tcp: nil))
+                        tcp: tcp))
             ]
         }
         plan += [.fork, .session, .enter(path: spec.workingFolder), .closeDescriptors]
         if !filter.isEmpty { plan += [.seccomp(filter: filter, notify: traces)] }
         plan += [command()]
         return plan
+    }
+
+    /// A job with single targets reaches its proxy and no other port; without any network there is nothing to forbid.
+    private var tcp: [Int]? {
+        if case .egress = spec.network { return [EgressProxy.port] }
+        return nil
     }
 
     /// Clamped to what this host allows the supervisor: a limit is never raised.

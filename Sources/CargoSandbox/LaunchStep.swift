@@ -29,6 +29,8 @@ enum LaunchStep: Hashable, Sendable {
     /// `ownMount`: the path is a mount point already.
     case readOnly(path: String, ownMount: Bool)
     case loopback
+    /// Listens on the sandbox's loopback and hands the socket to the supervisor.
+    case listen(port: Int)
     case hostname(String)
     case unshare(flags: UInt)
     case limit(resource: Int, soft: UInt64, hard: UInt64)
@@ -63,6 +65,7 @@ enum LaunchStep: Hashable, Sendable {
         case .mask(let path, _): "mask \(path)"
         case .readOnly(let path, _): "make \(path) read-only"
         case .loopback: "bring the loopback interface up"
+        case .listen(let port): "listen on its loopback, port \(port)"
         case .hostname: "set the host name"
         case .unshare: "make the cgroup namespace"
         case .limit(let resource, _, _): "set resource limit \(resource)"

@@ -29,6 +29,9 @@ public struct SandboxSpec: Sendable {
     public enum Network: Hashable, Sendable {
         /// An own network with nothing but its loopback.
         case isolated
+        /// These targets, by a CONNECT proxy on the process's own loopback (`HTTPS_PROXY`); nothing else.
+        /// `privateAddresses`: the operator's word that they may lie in private networks.
+        case egress([EgressTarget], privateAddresses: Bool)
         /// The host's network: only by the operator's policy.
         case host
     }

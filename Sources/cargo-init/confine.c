@@ -71,6 +71,44 @@ long step_loopback(struct reader *in) {
     return result;
 }
 
+// Hands a descriptor to the supervisor.
+static long hand_out(int fd) {
+    char word = 'D';
+    struct iovec data = {&word, 1};
+    union {
+        struct cmsghdr header;
+        char bytes[CMSG_SPACE(sizeof(int))];
+    } control = {{0}};
+    control.header.cmsg_len = CMSG_LEN(sizeof(int));
+    control.header.cmsg_level = SOL_SOCKET;
+    control.header.cmsg_type = SCM_RIGHTS;
+    *(int *)(void *)CMSG_DATA(&control.header) = fd;
+    struct msghdr message = {0};
+    message.msg_iov = &data;
+    message.msg_iovlen = 1;
+    message.msg_control = &control;
+    message.msg_controllen = sizeof control.bytes;
+    long result = RAW(SYS_sendmsg, FD_CONTROL, &message, MSG_NOSIGNAL, 0, 0);
+    return result < 0 ? result : 0;
+}
+
+// port: listens on the sandbox's own loopback and hands the socket to the supervisor, which answers there.
+long step_listen(struct reader *in) {
+    uint32_t port = read_number(in);
+    if (in->broken) return -EBADMSG;
+    long fd = RAW(SYS_socket, AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, 0, 0);
+    if (fd < 0) return fd;
+    struct {
+        uint16_t family, port;
+        uint8_t address[4], zero[8];
+    } name = {AF_INET, (uint16_t)(port >> 8 | port << 8), {127, 0, 0, 1}, {0}};
+    long result = RAW(SYS_bind, fd, &name, sizeof name, 0, 0);
+    if (result >= 0) result = RAW(SYS_listen, fd, 64, 0, 0, 0);
+    if (result >= 0) result = hand_out((int)fd);
+    RAW(SYS_close, fd, 0, 0, 0, 0);
+    return result;
+}
+
 long step_hostname(struct reader *in) {
     const char *name = read_text(in);
     size_t length = 0;

@@ -73,6 +73,7 @@ static long carry_out(uint32_t operation, struct reader *in) {
     case OP_CLOSE_DESCRIPTORS: return step_close_descriptors(in);
     case OP_SECCOMP: return step_seccomp(in);
     case OP_JOIN: return step_join(in);
+    case OP_LISTEN: return step_listen(in);
     case OP_OVERLAY: return step_overlay(in);
     case OP_EXEC: return step_exec(in);
     default: return -EBADMSG;

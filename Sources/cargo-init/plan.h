@@ -43,6 +43,7 @@ enum operation {
     OP_SECCOMP = 25,
     OP_EXEC = 26,
     OP_INHERIT = 27,
+    OP_LISTEN = 28,
     OP_OVERLAY = 29,
     OP_JOIN = 30,
 };

@@ -24,6 +24,7 @@ long step_join(struct reader *in);
 long step_await(struct reader *in);
 long step_become(struct reader *in);
 long step_loopback(struct reader *in);
+long step_listen(struct reader *in);
 long step_hostname(struct reader *in);
 long step_unshare(struct reader *in);
 long step_rlimit(struct reader *in);

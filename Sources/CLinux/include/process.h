@@ -47,6 +47,8 @@ int clinux_probe_open_tree(const char *path);
 int clinux_pipe(int *ends);
 // Two connected stream sockets, close-on-exec.
 int clinux_socket_pair(int *ends);
+// Receives one descriptor over a socket (close-on-exec), or -1.
+int clinux_receive_descriptor(int socket);
 // Names the calling thread, at most 15 bytes.
 void clinux_name_thread(const char *name);
 // Descriptors above every low number, so that they survive being renumbered.
