@@ -59,6 +59,7 @@ let package = Package(
     targets: [
         // C: the only rooms that know system call numbers and library headers.
         .target(name: "CLinux", cSettings: [.define("_GNU_SOURCE")]),
+        .target(name: "CCurl", linkerSettings: [.linkedLibrary("dl")]),
         .systemLibrary(name: "CSeccomp", pkgConfig: "libseccomp", providers: [.apt(["libseccomp-dev"])]),
         .systemLibrary(name: "CArchive", pkgConfig: "libarchive", providers: [.apt(["libarchive-dev"])]),
 
@@ -75,10 +76,11 @@ let package = Package(
                 "CArchive", "CargoArchive", "CargoArtifact", "CargoFiles", "CargoSigning", system,
                 .product(name: "Yams", package: "Yams"),
             ]),
+        room("CargoTransfer", ["CCurl", "CargoArtifact", "CargoFiles", system]),
         room(
             "CargoClient",
             [
-                "CargoArtifact", "CargoFiles", "CargoSigning", "CargoStore", "CargoWire", crypto, system,
+                "CargoArtifact", "CargoFiles", "CargoSigning", "CargoStore", "CargoTransfer", "CargoWire", crypto, system,
                 .product(name: "AsyncHTTPClient", package: "async-http-client"),
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOHTTP1", package: "swift-nio"),
@@ -155,6 +157,7 @@ let package = Package(
         tests(
             "CargoStoreTests",
             ["CargoStore", "CargoArchive", "CargoFiles", "CargoArtifact", "CargoPacking", "CargoSigning", system]),
+        tests("CargoTransferTests", ["CCurl", "CargoTransfer", "CargoArtifact", "CargoFiles", system]),
         tests("CargoSandboxTests", ["CargoSandbox", system]),
         tests("CargoRunnerTests", ["CargoRunner", "CargoArtifact", "CargoPacking", "CargoStore", system]),
         tests(
