@@ -19,8 +19,8 @@ public struct RegistryClient: Sendable {
         self.name = name
     }
 
-    private var transport: Transport { coordinator.transport }
-    private var root: String { "/v2/\(name)" }
+    var transport: Transport { coordinator.transport }
+    var root: String { "/v2/\(name)" }
 
     // MARK: Reading
 

@@ -1,18 +1,25 @@
 public import CargoArtifact
 public import CargoStore
+public import CargoTransfer
 import FoundationEssentials
 
 /// One cargo of a registry as the store wants to see it.
 public struct RegistryOrigin: CargoOrigin {
     private let registry: RegistryClient
     private let reference: String
+    private let progress: @Sendable (Descriptor, TransferProgress) -> Void
 
     /// The most signatures of one cargo that are looked at.
     static let maximumSignatures = 64
 
-    public init(_ registry: RegistryClient, reference: CargoReference) {
+    /// `progress` hears of large blobs, at most four times a second each.
+    public init(
+        _ registry: RegistryClient, reference: CargoReference,
+        progress: @escaping @Sendable (Descriptor, TransferProgress) -> Void = { _, _ in }
+    ) {
         self.registry = registry
         self.reference = reference.tagOrDigest
+        self.progress = progress
     }
 
     public func manifest() async throws -> [UInt8] { try await registry.manifest(reference) }
@@ -28,5 +35,9 @@ public struct RegistryOrigin: CargoOrigin {
 
     public func blob(_ descriptor: Descriptor, into sink: (UnsafeRawBufferPointer) throws -> Void) async throws {
         try await registry.blob(descriptor, into: sink)
+    }
+
+    public func fetch(_ descriptor: Descriptor, chunks: ChunkSums?, into store: BlobStore) async throws -> Bool {
+        try await registry.fetch(descriptor, chunks: chunks, into: store) { progress(descriptor, $0) }
     }
 }

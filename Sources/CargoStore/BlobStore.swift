@@ -12,6 +12,8 @@ public final class BlobStore: Sendable {
     let blobs: Folder
     /// `tmp`: content on its way in. Each file is locked by whoever writes it.
     let temporary: Folder
+    /// `partial`: large blobs on their way in, which outlive a kill. Each file is locked by whoever fetches it.
+    public let partials: Folder
 
     /// Opens the store, making its folders (0700) where they are missing, and removes what killed writers left.
     public init(root: FilePath) throws {
@@ -19,10 +21,12 @@ public final class BlobStore: Sendable {
         let folder = try Folder.open(root, create: 0o700)
         try folder.makeFolder("blobs")
         try folder.makeFolder("tmp")
+        try folder.makeFolder("partial")
         let outer = try folder.folder("blobs")
         try outer.makeFolder("sha256")
         blobs = try outer.folder("sha256")
         temporary = try folder.folder("tmp")
+        partials = try folder.folder("partial")
         try sweep()
     }
 
@@ -56,6 +60,19 @@ public final class BlobStore: Sendable {
         let writer = try self.writer()
         try bytes.withUnsafeBytes { try writer.write($0) }
         return try writer.finish(expecting: digest, size: Int64(bytes.count)).0
+    }
+
+    /// Puts a file of `partials` in its place: fsync, rename, fsync of the folder.
+    ///
+    /// The caller has compared the SHA-256 of its whole content with `digest` while it arrived, and still holds its lock.
+    public func adopt(_ file: File, named name: String, as digest: Digest, size: Int64) throws {
+        guard try file.status().size == size else {
+            throw Refusal("size-mismatch", "the file of \(digest) has not the \(size) bytes that were announced; fetch it again")
+        }
+        try file.setPermissions(0o444)
+        try file.sync()
+        try partials.rename(name, to: digest.hex, in: blobs)
+        try blobs.sync()
     }
 
     /// Removes a blob; false when it was not here.

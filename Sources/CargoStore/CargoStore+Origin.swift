@@ -41,6 +41,9 @@ extension CargoStore {
     }
 
     private func fetch(_ blob: Descriptor, from origin: some CargoOrigin) async throws {
+        if try await origin.fetch(blob, chunks: nil, into: blobs) {
+            return try await blocking { [self] in try noteVerified(blob.digest) }
+        }
         let writer = try blobs.writer()
         defer { writer.discard() }
         try await origin.blob(blob) { bytes in

@@ -37,4 +37,12 @@ public protocol CargoOrigin: Sendable {
     func signatureManifests(of root: Digest) async throws -> [[UInt8]]
     /// The bytes of one blob in order; `sink` is called with bounded pieces and may throw to stop.
     func blob(_ descriptor: Descriptor, into sink: (UnsafeRawBufferPointer) throws -> Void) async throws
+    /// Brings one blob into the store by itself, its whole content checked, and returns true; false leaves it to `blob`.
+    ///
+    /// For origins that can do better than bytes in order: in parallel, resumed, joined by all who want the same.
+    func fetch(_ descriptor: Descriptor, chunks: ChunkSums?, into store: BlobStore) async throws -> Bool
+}
+
+extension CargoOrigin {
+    public func fetch(_ descriptor: Descriptor, chunks: ChunkSums?, into store: BlobStore) async throws -> Bool { false }
 }

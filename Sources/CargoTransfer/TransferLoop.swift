@@ -217,7 +217,8 @@ final class TransferLoop {
         var random = SystemRandomNumberGenerator()
         guard let next = retry.next(at: now, asked: get.head.retryAfter, using: &random) else {
             throw TransferFailure(
-                .outOfPatience, "\(get.origin) \(problem); no new byte came for \(options.patience / .seconds(1)) s, try again later")
+                .outOfPatience,
+                "\(get.origin) \(problem); no new byte came for \(options.patience / .seconds(1)) s, try again later")
         }
         retryAt = next
     }

@@ -22,12 +22,15 @@ final class BlobServer: Sendable {
         var pretend = 0
         /// Bytes a second and connection.
         var rate: Int?
+        /// Sends no more once it has sent this many body bytes, until it is released.
+        var holdAfter: Int?
     }
 
     let port: Int
     private let script: URL
     private let arguments: [String]
     private let log: URL
+    private let releaseMark: URL
     private let process = Mutex<Process?>(nil)
     /// One element a death.
     private let deaths: AsyncStream<Void>
@@ -38,12 +41,14 @@ final class BlobServer: Sendable {
         let id = UUID().uuidString
         script = folder.appending(path: id + ".py")
         log = folder.appending(path: id + ".log")
+        releaseMark = folder.appending(path: id + ".release")
         let options: [String: Any] = [
             "file": file.path, "log": log.path, "mark": folder.appending(path: id + ".mark").path,
             "dieAfter": manners.dieAfter ?? -1, "damageOnce": manners.damageOnce ?? -1,
             "damageAlways": manners.damageAlways ?? -1, "ranges": manners.ranges, "stallOnce": manners.stallOnce,
             "failStatus": manners.failFirst?.status ?? 0, "failTimes": manners.failFirst?.times ?? 0,
             "redirect": manners.redirect ?? "", "pretend": manners.pretend, "rate": manners.rate ?? 0,
+            "holdAfter": manners.holdAfter ?? -1, "release": folder.appending(path: id + ".release").path,
         ]
         arguments = [String(decoding: try JSONSerialization.data(withJSONObject: options), as: UTF8.self)]
         try Self.source.write(to: script, atomically: true, encoding: .utf8)
@@ -66,6 +71,9 @@ final class BlobServer: Sendable {
             if left == 0 { return }
         }
     }
+
+    /// Lets a held server go on.
+    func release() { _ = FileManager.default.createFile(atPath: releaseMark.path, contents: nil) }
 
     /// What it was asked, a line each: range, then the Authorization header.
     var requests: [String] {
@@ -134,6 +142,7 @@ final class BlobServer: Sendable {
                             if at <= d < at + len(piece) and (key == "damageAlways" or once()): piece[d - at] ^= 1
                         if stall and at > first: time.sleep(3600)
                         self.wfile.write(piece); at += len(piece)
+                        while 0 <= o["holdAfter"] <= sent and not os.path.exists(o["release"]): time.sleep(0.005)
                         if o["rate"]: time.sleep(len(piece) / o["rate"])
                         with lock:
                             sent += len(piece)

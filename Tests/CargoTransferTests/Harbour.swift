@@ -68,6 +68,13 @@ final class Harbour: Sendable {
         return options
     }
 
+    /// For servers that are held: silence is no stall.
+    var unhurried: TransferOptions {
+        var options = options
+        options.stallSeconds = 300
+        return options
+    }
+
     @discardableResult
     func fetch(
         _ request: TransferRequest, options: TransferOptions? = nil, in folder: Folder? = nil,

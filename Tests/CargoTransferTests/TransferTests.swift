@@ -28,14 +28,14 @@ struct TransferTests {
 
     @Test func aKilledPullGoesOnWhereItWas() async throws {
         let harbour = try Harbour(size: 24 << 20, pieceSize: 4 << 20)
-        let server = try await BlobServer(harbour.blob, manners: .init(rate: 16 << 20), folder: harbour.root)
+        let server = try await BlobServer(harbour.blob, manners: .init(holdAfter: 12 << 20), folder: harbour.root)
         let request = harbour.request(server.url)
         let names = Transfer.names(of: harbour.digest)
         // A copy of both files in the middle of the transfer is what a kill at that moment leaves.
         let after = harbour.root.appending(path: "after")
         try FileManager.default.createDirectory(at: after, withIntermediateDirectories: true)
         let copied = Mutex(false)
-        try await harbour.fetch(request) { progress in
+        try await harbour.fetch(request, options: harbour.unhurried) { progress in
             guard progress.received > 8 << 20,
                 copied.withLock({ done in
                     defer { done = true }; return !done
@@ -46,6 +46,7 @@ struct TransferTests {
                 try? FileManager.default.copyItem(
                     at: harbour.root.appending(path: "in/\(name)"), to: after.appending(path: name))
             }
+            server.release()
         }
         try harbour.expectPublished()
         let folder = try Folder.open(FilePath(after.path))
@@ -58,15 +59,18 @@ struct TransferTests {
 
     @Test func aCancelledPullKeepsWhatItHas() async throws {
         let harbour = try Harbour(size: 8 << 20, pieceSize: 1 << 20)
-        let slow = try await BlobServer(harbour.blob, manners: .init(rate: 2 << 20), folder: harbour.root)
+        let slow = try await BlobServer(harbour.blob, manners: .init(holdAfter: 3 << 20), folder: harbour.root)
         let (stream, continuation) = AsyncStream.makeStream(of: Void.self)
         let task = Task {
-            try await harbour.fetch(harbour.request(slow.url)) { if $0.received > 2 << 20 { continuation.yield() } }
+            try await harbour.fetch(harbour.request(slow.url), options: harbour.unhurried) {
+                if $0.received > 2 << 20 { continuation.yield() }
+            }
         }
         for await _ in stream { break }
         task.cancel()
         await #expect(throws: CancellationError.self) { try await task.value }
         #expect(harbour.left.count == 2)
+        slow.release()
         let report = try await harbour.fetch(harbour.request(slow.url))
         #expect(report.resumed > 1 << 20)
         #expect(report.resumed + report.transferred == harbour.size)
@@ -207,10 +211,18 @@ struct TransferTests {
 
     @Test func manyPullsOfOneBlobJoinIntoOne() async throws {
         let harbour = try Harbour(size: 6 << 20, pieceSize: 1 << 20)
-        let server = try await BlobServer(harbour.blob, manners: .init(rate: 8 << 20), folder: harbour.root)
+        let server = try await BlobServer(harbour.blob, manners: .init(holdAfter: 3 << 20), folder: harbour.root)
         let request = harbour.request(server.url)
+        let arrivals = Arrivals()
         let reports = try await withThrowingTaskGroup(of: TransferReport.self) { group in
-            for _ in 0..<20 { group.addTask { try await harbour.fetch(request) } }
+            for index in 0..<20 {
+                group.addTask {
+                    try await harbour.fetch(request, options: harbour.unhurried) { _ in
+                        // Whoever fetches and whoever waits hears of progress: when all have, all are here.
+                        if arrivals.note(index) == 20 { server.release() }
+                    }
+                }
+            }
             return try await group.reduce(into: []) { $0.append($1) }
         }
         #expect(reports.filter { !$0.joined }.count == 1)
@@ -221,14 +233,17 @@ struct TransferTests {
 
     @Test func whoWaitsTakesOverWhenTheFirstGivesUp() async throws {
         let harbour = try Harbour(size: 4 << 20, pieceSize: 1 << 20)
-        let server = try await BlobServer(harbour.blob, manners: .init(rate: 1 << 20), folder: harbour.root)
+        let server = try await BlobServer(harbour.blob, manners: .init(holdAfter: 2 << 20), folder: harbour.root)
         let request = harbour.request(server.url)
         let (stream, continuation) = AsyncStream.makeStream(of: Void.self)
-        let first = Task { try await harbour.fetch(request) { if $0.received > 1 << 20 { continuation.yield() } } }
+        let first = Task {
+            try await harbour.fetch(request, options: harbour.unhurried) { if $0.received > 1 << 20 { continuation.yield() } }
+        }
         for await _ in stream { break }
         let second = Task { try await harbour.fetch(request) }
         first.cancel()
         _ = await first.result
+        server.release()
         let report = try await second.value
         #expect(!report.joined)
         #expect(report.resumed > 1 << 19)
@@ -256,5 +271,18 @@ struct TransferTests {
         #expect(all.last?.received == harbour.size)
         #expect(all.map(\.received) == all.map(\.received).sorted())
         #expect(all.contains { ($0.bytesPerSecond ?? 0) > 500_000 && ($0.secondsLeft ?? 99) < 10 })
+    }
+}
+
+/// Who has been heard of.
+private final class Arrivals: Sendable {
+    private let seen = Mutex<Set<Int>>([])
+
+    /// How many different ones have been, this one too.
+    func note(_ index: Int) -> Int {
+        seen.withLock {
+            $0.insert(index)
+            return $0.count
+        }
     }
 }
