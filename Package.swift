@@ -168,7 +168,10 @@ let package = Package(
             ]),
         tests(
             "CargoAgentTests",
-            ["CargoAgent", "CargoArtifact", "CargoClient", "CargoSigning", "CargoWire", logging, system]),
+            [
+                "CargoAgent", "CargoArtifact", "CargoClient", "CargoRunner", "CargoSigning", "CargoWire", hummingbird,
+                lifecycle, logging, system, .product(name: "NIOCore", package: "swift-nio"),
+            ]),
         tests("CargoQueueTests", ["CargoQueue", "CargoArtifact", "CargoWire", system]),
         tests(
             "CargoGatewayTests",

@@ -20,10 +20,17 @@ public struct Agent: Service {
 
     private let configuration: AgentConfiguration
     private let logger: Logger
+    /// What carries jobs out instead of the store and the runner; nil outside tests.
+    private let execution: (any Execution)?
 
     public init(_ configuration: AgentConfiguration, logger: Logger) {
+        self.init(configuration, logger: logger, execution: nil)
+    }
+
+    init(_ configuration: AgentConfiguration, logger: Logger, execution: (any Execution)?) {
         self.configuration = configuration
         self.logger = logger
+        self.execution = execution
     }
 
     public func run() async throws {
@@ -44,12 +51,13 @@ public struct Agent: Service {
             capabilities: HostCapabilities.ofThisMachine(), logger: logger)
         let draining = Gate()
         let drainDeadline = Gate()
-        let delivery = Delivery(session: session)
+        let delivery = Delivery(session: session, drainDeadline: drainDeadline)
+        let provisioning = Provisioning(
+            store: store, runner: JobRunner(store: store), session: session, trust: configuration.trust,
+            allowMissing: configuration.allowMissing)
         let attempt = Attempt(
-            session: session, identity: identity, runner: JobRunner(store: store),
-            provisioning: Provisioning(
-                store: store, session: session, trust: configuration.trust, allowMissing: configuration.allowMissing),
-            journal: journal, delivery: delivery, drainDeadline: drainDeadline, logger: logger)
+            session: session, identity: identity, execution: execution ?? provisioning, journal: journal, delivery: delivery,
+            drainDeadline: drainDeadline, logger: logger)
         let claims = ClaimLoop(
             session: session, slots: configuration.slots, draining: draining, delivery: delivery, logger: logger)
         let left = journal.left(for: configuration.coordinator.url)

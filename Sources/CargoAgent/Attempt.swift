@@ -16,8 +16,7 @@ struct Attempt: Sendable {
 
     let session: HostSession
     let identity: HostIdentity
-    let runner: JobRunner
-    let provisioning: Provisioning
+    let execution: any Execution
     let journal: Journal
     let delivery: Delivery
     let drainDeadline: Gate
@@ -87,9 +86,7 @@ struct Attempt: Sendable {
 
     private func runToEnd(_ claim: Claim, _ entry: Journal.Entry, _ channel: AttemptChannel) async -> Ended {
         do {
-            let request = try await provisioning.prepare(claim, entry, grace: await channel.grace)
-            try Task.checkCancellation()
-            let outcome = try await runner.run(request) { event in
+            let outcome = try await execution.run(claim, entry, grace: await channel.grace) { event in
                 switch event {
                 case .started: await channel.report(.processing)
                 case .log(let stream, _, let bytes): await channel.append(stream == .stdout ? .stdout : .stderr, bytes)
@@ -116,7 +113,8 @@ struct Attempt: Sendable {
             var completion = FailureWords.completion(of: run, lease: claim.lease)
             // Unsigned is better than unreported: the coordinator decides what it takes.
             completion.outcome = try? identity.sign(
-                try SignedOutcome(completion, of: claim.job, coordinator: session.coordinatorURL), type: SignedOutcome.payloadType)
+                try SignedOutcome(completion, of: claim.job, coordinator: session.coordinatorURL), type: SignedOutcome.payloadType
+            )
             outcome.completion = completion
         case .failed(let failed):
             var error = failed.error

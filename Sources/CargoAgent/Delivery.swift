@@ -13,6 +13,8 @@ struct Delivery: Sendable {
     static let refusals = 3
 
     let session: HostSession
+    /// Once it is open nothing is repeated: the journal keeps what is left for the next start.
+    let drainDeadline: Gate
 
     /// Returns when the coordinator took the outcome, or never will.
     func deliver(
@@ -38,7 +40,7 @@ struct Delivery: Sendable {
                 }
             } catch {
                 logger.notice("the outcome was not taken yet", metadata: ["error": "\(error)"])
-                if ContinuousClock.now > end { return }
+                if ContinuousClock.now > end || drainDeadline.isOpen { return }
             }
             try? await Task.sleep(for: backoff.next())
         }

@@ -7,8 +7,16 @@ import CargoWire
 import FoundationEssentials
 import SystemPackage
 
-/// From a claim to something that can run: the cargo verified and stored, the inputs on disk.
-struct Provisioning: Sendable {
+/// How an attempt is carried out: from a claim to what it came to.
+protocol Execution: Sendable {
+    /// Runs to the end, or until its task is cancelled. Throws when nothing was run.
+    func run(
+        _ claim: Claim, _ entry: Journal.Entry, grace: Double, onEvent: @Sendable (RunEvent) async -> Void
+    ) async throws -> RunOutcome
+}
+
+/// The execution of real jobs: the cargo verified and stored, the inputs on disk, then the runner.
+struct Provisioning: Execution {
     /// Why an attempt ended without a run, in the coordinator's words.
     struct Failed: Error, Sendable {
         var error: JobError
@@ -21,9 +29,18 @@ struct Provisioning: Sendable {
     }
 
     let store: CargoStore
+    let runner: JobRunner
     let session: HostSession
     let trust: FilePath
     let allowMissing: Set<String>
+
+    func run(
+        _ claim: Claim, _ entry: Journal.Entry, grace: Double, onEvent: @Sendable (RunEvent) async -> Void
+    ) async throws -> RunOutcome {
+        let request = try await prepare(claim, entry, grace: grace)
+        try Task.checkCancellation()
+        return try await runner.run(request, onEvent: onEvent)
+    }
 
     /// The request that the runner takes.
     func prepare(_ claim: Claim, _ entry: Journal.Entry, grace: Double) async throws -> RunRequest {
