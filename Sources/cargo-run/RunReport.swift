@@ -34,10 +34,11 @@ enum RunReport {
         var logTruncated: Bool
         var limit: Limit?
         var missing: [String]
+        var skipped: [String]
         var output: String?
 
         enum CodingKeys: String, CodingKey {
-            case event, outputs, limit, missing, output
+            case event, outputs, limit, missing, skipped, output
             case logBytes = "log_bytes"
             case logSHA256 = "log_sha256"
             case logTruncated = "log_truncated"
@@ -53,6 +54,7 @@ enum RunReport {
             try container.encode(logTruncated, forKey: .logTruncated)
             try container.encodeIfPresent(limit, forKey: .limit)
             if !missing.isEmpty { try container.encode(missing, forKey: .missing) }
+            if !skipped.isEmpty { try container.encode(skipped, forKey: .skipped) }
             try container.encodeIfPresent(output, forKey: .output)
         }
     }
@@ -75,6 +77,7 @@ enum RunReport {
                 outputs: outcome.outputs.map { OutputFile(path: $0.path, size: $0.size, sha256: $0.digest.hex) },
                 logBytes: outcome.logBytes, logSHA256: outcome.logDigest.hex, logTruncated: outcome.logTruncated,
                 limit: outcome.limit.map { Outcome.Limit(code: $0.rule, message: $0.message) }, missing: outcome.missing,
+                skipped: outcome.skipped,
                 output: folder))
     }
 
@@ -100,6 +103,9 @@ enum RunReport {
         if let limit = outcome.limit { lines.append("  \(limit.rule): \(limit.message)") }
         if outcome.logTruncated { lines.append("  the log was longer than its bound and is cut off") }
         if !outcome.missing.isEmpty { lines.append("  ran without: \(outcome.missing.joined(separator: ", "))") }
+        if !outcome.skipped.isEmpty {
+            lines.append("  left out, being no plain files: \(outcome.skipped.prefix(5).map(printable).joined(separator: ", "))")
+        }
         if let folder, !outcome.outputs.isEmpty { lines.append("  outputs in \(printable(folder)):") }
         for output in outcome.outputs {
             lines.append("  \(printable(output.path))  \(output.size) bytes  \(output.digest)")
