@@ -111,15 +111,24 @@ let package = Package(
             "CargoRegistry",
             ["CargoArtifact", "CargoFiles", "CargoStore", "CargoWire", crypto, httpTypes, hummingbird, nio, system]),
         room(
+            "CargoWebhooks",
+            [
+                "CargoArtifact", "CargoQueue", crypto, lifecycle, logging,
+                .product(name: "AsyncHTTPClient", package: "async-http-client"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+            ]),
+        room(
             "CargoGateway",
             [
-                "CargoArtifact", "CargoFiles", "CargoQueue", "CargoRegistry", "CargoSigning", "CargoStore", "CargoWire", crypto,
-                httpTypes, hummingbird, logging, nio, system,
+                "CargoArtifact", "CargoFiles", "CargoQueue", "CargoRegistry", "CargoSigning", "CargoStore", "CargoWebhooks", "CargoWire",
+                crypto, httpTypes, hummingbird, logging, nio, system,
             ]),
         room(
             "CargoCoordinator",
             [
-                "CargoArtifact", "CargoFiles", "CargoGateway", "CargoQueue", "CargoRegistry", "CargoStore", "CargoWire",
+                "CargoArtifact", "CargoFiles", "CargoGateway", "CargoQueue", "CargoRegistry", "CargoStore", "CargoWebhooks", "CargoWire",
                 crypto, hummingbird, lifecycle, logging, nio, system,
                 .product(name: "AsyncHTTPClient", package: "async-http-client"),
                 .product(name: "HummingbirdCore", package: "hummingbird"),
@@ -141,7 +150,7 @@ let package = Package(
                 "CargoWire",
                 arguments, system,
             ]),
-        program("longshore-coordinator", ["CargoCoordinator", "CargoQueue", arguments, logging, lifecycle, system]),
+        program("longshore-coordinator", ["CargoCoordinator", "CargoQueue", "CargoWebhooks", arguments, logging, lifecycle, system]),
 
         // Measures the sandbox as a long-lived program calls it.
         .executableTarget(
@@ -173,6 +182,14 @@ let package = Package(
                 lifecycle, logging, system, .product(name: "NIOCore", package: "swift-nio"),
             ]),
         tests("CargoQueueTests", ["CargoQueue", "CargoArtifact", "CargoWire", system]),
+        tests(
+            "CargoWebhooksTests",
+            [
+                "CargoArtifact", "CargoQueue", "CargoWebhooks", "CargoWire", crypto, lifecycle, logging,
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+            ]),
         tests(
             "CargoGatewayTests",
             [

@@ -3,6 +3,7 @@ import CargoGateway
 public import CargoQueue
 import CargoRegistry
 import CargoStore
+public import CargoWebhooks
 import CargoWire
 import Hummingbird
 import HummingbirdCore
@@ -22,6 +23,8 @@ public struct CoordinatorSettings: Sendable {
     public var host = "127.0.0.1"
     public var port = 8080
     public var store = StoreSettings()
+    /// Addresses that callbacks may go to besides the public ones.
+    public var callbacks: [AddressBlock] = []
     /// Seconds that open requests have to end after SIGTERM.
     public var shutdownSeconds = 5
 
@@ -35,6 +38,7 @@ public struct Coordinator: Sendable {
     private let folder: DataFolder
     private let queue: JobQueue
     private let gateway: Gateway
+    private let courier: Courier
     /// The admin key, when this start made it: shown once.
     public let newAdminKey: String?
 
@@ -51,10 +55,17 @@ public struct Coordinator: Sendable {
         let metrics = GatewayMetrics()
         var hooks = StoreHooks()
         hooks.onCommit = { metrics.committed($0) }
+        let bell = Doorbell()
+        hooks.onWebhook = { bell.ring(.work) }
         queue = try await JobQueue(folder: settings.data, settings: settings.store, hooks: hooks)
         let blobs = try BlobStore(root: settings.data.appending("store"))
         let registry = try RegistryIndex(folder: settings.data.appending("registry"), blobs: blobs)
-        gateway = Gateway(queue: queue, blobs: blobs, registry: registry, metrics: metrics)
+        let addresses = AddressPolicy(allowed: settings.callbacks)
+        let gateway = Gateway(queue: queue, blobs: blobs, registry: registry, metrics: metrics, addresses: addresses)
+        self.gateway = gateway
+        courier = Courier(
+            outbox: queue.outbox, dial: Dial(policy: addresses), bell: bell, log: logger,
+            render: { try await gateway.webhookBody($0) })
         if folder.hasAdminKey {
             newAdminKey = nil
         } else {
@@ -94,7 +105,7 @@ public struct Coordinator: Sendable {
             }, logger: logger)
         var configuration = ServiceGroupConfiguration(
             services: [
-                .init(service: QueueService(queue: queue)), .init(service: application),
+                .init(service: QueueService(queue: queue)), .init(service: courier), .init(service: application),
                 .init(service: DrainService(queue: queue)),
             ],
             gracefulShutdownSignals: [.sigterm, .sigint], logger: logger)

@@ -70,7 +70,7 @@ extension Gateway {
             }
             idempotency = NewJob.Idempotency(operation: "submit", key: key, bodyDigest: Data(SHA256.hash(data: bytes)))
         }
-        let intake = JobIntake(queue: queue, blobs: blobs, registry: registry)
+        let intake = JobIntake(queue: queue, blobs: blobs, registry: registry, addresses: addresses)
         let job = try await intake.job(body, account: principal.account, idempotency: idempotency)
         let submission = try await queue.store.submit(job)
         return Accepted(job: submission.job, repeated: submission.repeated, metadata: body.metadata)

@@ -2,6 +2,7 @@ import CargoArtifact
 public import CargoQueue
 public import CargoRegistry
 public import CargoStore
+public import CargoWebhooks
 import CargoWire
 import FoundationEssentials
 import HTTPTypes
@@ -14,17 +15,23 @@ public struct Gateway: Sendable {
     let blobs: BlobStore
     let registry: RegistryIndex
     let metrics: GatewayMetrics
+    /// Where callbacks may go.
+    let addresses: AddressPolicy
 
     /// Bytes of a JSON body at most.
     static let largestJSON = 16 << 20
     /// Bytes of an uploaded file or an output at most.
     static let largestFile: Int64 = 1 << 40
 
-    public init(queue: JobQueue, blobs: BlobStore, registry: RegistryIndex, metrics: GatewayMetrics) {
+    public init(
+        queue: JobQueue, blobs: BlobStore, registry: RegistryIndex, metrics: GatewayMetrics,
+        addresses: AddressPolicy = AddressPolicy()
+    ) {
         self.queue = queue
         self.blobs = blobs
         self.registry = registry
         self.metrics = metrics
+        self.addresses = addresses
     }
 
     public func router() -> Router<GatewayContext> {
@@ -46,6 +53,7 @@ public struct Gateway: Sendable {
         addQueue(to: router)
         addShares(to: router)
         addDialects(to: router)
+        addWebhooks(to: router)
         addHosts(to: router)
         addAdmin(to: router)
         addHealth(to: router)

@@ -3,6 +3,7 @@ import CargoFiles
 import CargoQueue
 import CargoRegistry
 import CargoStore
+import CargoWebhooks
 import CargoWire
 import Crypto
 import FoundationEssentials
@@ -12,6 +13,7 @@ struct JobIntake: Sendable {
     let queue: JobQueue
     let blobs: BlobStore
     let registry: RegistryIndex
+    let addresses: AddressPolicy
 
     /// Files of a job at most, and bytes of a file that stays inside the job's row.
     static let mostFiles = 1000
@@ -62,7 +64,14 @@ struct JobIntake: Sendable {
             id: id, account: account, tier: tier, priority: priority, maxAttempts: attempts, cargo: target.name,
             digest: target.digest, requirement: Requirement(kind: target.kind, tier: tier, region: request.constraints?.region),
             spec: spec, metadata: try request.metadata.map { try Answer.encoder.encode($0) }, files: blobNames,
-            retention: request.retention?.value, idempotency: idempotency)
+            retention: request.retention?.value, idempotency: idempotency, callback: try callback(request.callbackURL))
+    }
+
+    private func callback(_ text: String?) throws -> Callback? {
+        guard let text else { return nil }
+        let url = try WebhookURL(text)
+        try url.check(addresses)
+        return Callback(url: url.description)
     }
 
     private func invalid(_ field: String, _ rule: String) -> GatewayError {
@@ -105,7 +114,7 @@ struct JobIntake: Sendable {
             throw GatewayError(422, "not_allowed", "A container by name gets no network here; leave 'network' out.")
         }
         for (name, set) in [
-            ("encryption", request.encryption != nil), ("callback_url", request.callbackURL != nil),
+            ("encryption", request.encryption != nil),
             ("constraints.max_price", request.constraints?.maxPrice != nil), ("constraints.gpu", request.constraints?.gpu != nil),
         ] where set {
             throw GatewayError(422, "unsupported", "This coordinator does not take '\(name)'; leave it out.")

@@ -7,6 +7,7 @@ public import SystemPackage
 /// What the gateway asks for: the store's jobs, the waits on them, their logs and progress, as one coordinator holds them.
 public final class JobQueue: Sendable {
     public let store: any JobStore
+    public let outbox: any WebhookOutbox
     public let logs: LogStore
     public let directory: Directory
     public let signals: JobSignals
@@ -22,7 +23,7 @@ public final class JobQueue: Sendable {
     public static let largestLog: Int64 = 1 << 30
 
     /// Makes the store of one coordinator, which is told whom to call.
-    public typealias OpenStore = @Sendable (StoreSettings, StoreHooks) async throws -> any JobStore & AccountStore
+    public typealias OpenStore = @Sendable (StoreSettings, StoreHooks) async throws -> any JobStore & AccountStore & WebhookOutbox
 
     /// Opens everything: the store, and the logs in a folder that this process has locked.
     public init(
@@ -49,6 +50,7 @@ public final class JobQueue: Sendable {
         }
         let store = try await open(settings, own)
         self.store = store
+        outbox = store
         logs = try LogStore(root: folder, running: try await store.runningAttempts())
         directory = try await Directory(store: store)
         let logs = logs

@@ -102,6 +102,8 @@ public struct NewJob: Sendable {
     /// Seconds that results are kept after the end.
     public var retention: Double?
     public var idempotency: Idempotency?
+    /// Where its end is announced.
+    public var callback: Callback?
 
     /// The scope of an `Idempotency-Key`: the same key and body give the same job (RULES.md 17).
     public struct Idempotency: Sendable {
@@ -119,7 +121,7 @@ public struct NewJob: Sendable {
     public init(
         id: JobID?, account: Int64, tier: Int, priority: Int, maxAttempts: Int, cargo: String?, digest: String?,
         requirement: Requirement, spec: Data, metadata: Data?, files: [String: String], retention: Double?,
-        idempotency: Idempotency?
+        idempotency: Idempotency?, callback: Callback? = nil
     ) {
         self.id = id
         self.account = account
@@ -134,5 +136,6 @@ public struct NewJob: Sendable {
         self.files = files
         self.retention = retention
         self.idempotency = idempotency
+        self.callback = callback
     }
 }

@@ -143,6 +143,8 @@ public struct StoreHooks: Sendable {
     public var onChange: @Sendable (JobID) -> Void = { _ in }
     /// Before the commit that ends a lease: nothing more may be written under it.
     public var onLeaseEnding: @Sendable (JobID, Int) -> Void = { _, _ in }
+    /// A message came into the outbox.
+    public var onWebhook: @Sendable () -> Void = {}
     /// A commit carried so many writes.
     public var onCommit: @Sendable (Int) -> Void = { _ in }
 

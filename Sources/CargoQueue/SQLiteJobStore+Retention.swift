@@ -23,7 +23,11 @@ extension SQLiteJobStore {
         return try await writer.perform { database, _ in
             var expired = Expired()
             let due = try Row.fetchAll(
-                database, sql: "SELECT at, account, id FROM expiry WHERE at <= ? ORDER BY at LIMIT ?", arguments: [now, limit])
+                database,
+                // What waits for a webhook stays until it is told or given up.
+                sql: "SELECT at, account, id FROM expiry WHERE at <= ? AND NOT EXISTS (SELECT 1 FROM webhooks w "
+                    + "WHERE w.account = expiry.account AND w.job = expiry.id AND w.status = 0) ORDER BY at LIMIT ?",
+                arguments: [now, limit])
             for row in due {
                 let bytes: Data = row[2]
                 guard let id = JobID(bytes: bytes) else { continue }
@@ -32,7 +36,11 @@ extension SQLiteJobStore {
                     sql: "DELETE FROM expiry WHERE at = ? AND account = ? AND id = ?", arguments: [row[0], key.account, bytes])
                 guard let record = try SQLiteRows.load(database, key), record.state.status.isFinal else { continue }
                 expired.blobs.formUnion(try Self.release(database, owner: id.description))
-                for table in ["payloads", "results"] {
+                try database.execute(
+                    sql: "DELETE FROM webhook_attempts WHERE id IN (SELECT id FROM webhooks WHERE account = ? AND job = ?)",
+                    arguments: [key.account, bytes])
+                try database.execute(sql: "DELETE FROM webhooks WHERE account = ? AND job = ?", arguments: [key.account, bytes])
+                for table in ["payloads", "results", "callbacks"] {
                     try database.execute(
                         sql: "DELETE FROM \(table) WHERE account = ? AND id = ?", arguments: [key.account, bytes])
                 }

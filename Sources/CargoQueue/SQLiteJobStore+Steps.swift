@@ -41,6 +41,7 @@ extension SQLiteJobStore {
                 job.retention,
             ])
             for sha256 in job.files.values { try SQLiteRows.use(database, sha256, by: id.description) }
+            if let callback = job.callback { try Self.keep(callback, of: key, in: database) }
             if let idempotency = job.idempotency {
                 try database.cachedStatement(
                     sql: "INSERT INTO idempotency (account, operation, key, body, job, created) VALUES (?,?,?,?,?,?)"
@@ -314,6 +315,7 @@ extension SQLiteJobStore {
         }
         if accepted { try scheduleExpiry(database, next) }
         if input == .replayed { try unscheduleExpiry(database, old.key) }
+        if step.actions.contains(.settle) { try enqueueWebhook(of: old.key, at: now, in: database, &effects) }
         let settled = next
         effects.append { [self] in apply(step.actions, settled, cancelRequested: input == .cancelRequested) }
         return next

@@ -96,6 +96,7 @@ enum SQLiteSchema {
                     CREATE INDEX idempotency_by_age ON idempotency (created);
                     """)
         }
+        migrator.registerMigration("3 webhooks", migrate: SQLiteJobStore.createWebhookTables)
         return migrator
     }
 

@@ -1,6 +1,7 @@
 import ArgumentParser
 import CargoCoordinator
 import CargoQueue
+import CargoWebhooks
 import Logging
 import SystemPackage
 
@@ -17,7 +18,15 @@ struct Serve: AsyncParsableCommand {
     @Option(help: ArgumentHelp("How long a host may be silent before its job goes to another.", valueName: "N"))
     var leaseSeconds = 30.0
 
+    @Option(
+        name: .customLong("allow-callback"),
+        help: ArgumentHelp("Addresses that are not public but may get callbacks, such as 10.0.0.0/8. Repeatable.", valueName: "BLOCK"))
+    var callbacks: [String] = []
+
     func validate() throws {
+        for block in callbacks where AddressBlock(block) == nil {
+            throw ValidationError("--allow-callback is a block of addresses such as 10.0.0.0/8, not '\(block)'.")
+        }
         guard Self.address(listen) != nil else { throw ValidationError("--listen is ADDRESS:PORT, such as 127.0.0.1:8080.") }
         guard leaseSeconds >= 0.5, leaseSeconds <= 3600 else { throw ValidationError("--lease-seconds is from 0.5 to 3600.") }
     }
@@ -39,6 +48,7 @@ struct Serve: AsyncParsableCommand {
         var settings = CoordinatorSettings(data: FilePath(data))
         (settings.host, settings.port) = (host, port)
         settings.store.leaseSeconds = leaseSeconds
+        settings.callbacks = callbacks.compactMap { AddressBlock($0) }
         let coordinator = try await Coordinator(settings, logger: Logger(label: "longshore-coordinator"))
         if let key = coordinator.newAdminKey {
             say("admin key (shown once, kept in \(settings.data.appending("admin.key"))): \(key)")
