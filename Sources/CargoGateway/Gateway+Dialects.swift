@@ -41,8 +41,7 @@ extension Gateway {
     func addDialects(to router: Router<GatewayContext>) {
         // Page 003: queue first.
         router.post("/gen/:task") { request, context in
-            _ = try task(context)
-            let submission = try await submission(request)
+            let submission = try await submission(request, shape: "gen/" + (try task(context)))
             return try Answer.json(Message(messageID: submission.job.key.id.description), status: .accepted)
         }
         router.get("/output/gen/:task/:id") { request, context in
@@ -88,7 +87,7 @@ extension Gateway {
     }
 
     /// What the job printed: as JSON where it is JSON, else as text.
-    private func standardOutput(_ key: JobKey, _ attempt: Int) async throws -> JSONValue {
+    func standardOutput(_ key: JobKey, _ attempt: Int) async throws -> JSONValue {
         let queue = queue
         let bytes = try await blocking { () -> [UInt8] in
             var reader = LogReader()

@@ -59,7 +59,8 @@ extension Gateway {
         var metadata: JSONValue?
     }
 
-    func submission(_ request: Request) async throws -> Accepted {
+    /// - Parameter shape: which body a callback gets.
+    func submission(_ request: Request, shape: String = "job") async throws -> Accepted {
         let principal = try caller(request, .write)
         let bytes = try await bytes(of: request, limit: Gateway.largestJSON)
         let body = try StrictJSON.decode(JobRequest.self, from: bytes, limit: Gateway.largestJSON)
@@ -71,7 +72,8 @@ extension Gateway {
             idempotency = NewJob.Idempotency(operation: "submit", key: key, bodyDigest: Data(SHA256.hash(data: bytes)))
         }
         let intake = JobIntake(queue: queue, blobs: blobs, registry: registry, addresses: addresses)
-        let job = try await intake.job(body, account: principal.account, idempotency: idempotency)
+        var job = try await intake.job(body, account: principal.account, idempotency: idempotency)
+        job.callback?.shape = shape
         let submission = try await queue.store.submit(job)
         return Accepted(job: submission.job, repeated: submission.repeated, metadata: body.metadata)
     }

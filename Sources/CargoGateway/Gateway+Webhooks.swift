@@ -1,4 +1,5 @@
-import CargoQueue
+import CargoArtifact
+public import CargoQueue
 import CargoWebhooks
 import CargoWire
 public import FoundationEssentials
@@ -59,7 +60,7 @@ extension Gateway {
         } catch StoreError.notFound {
             return nil
         }
-        let result = job.status == .complete ? WebhookBody.Result(outputs: job.outputs, exitCode: job.exitCode) : nil
+        let result = job.status == .complete ? try await standardOutput(webhook.job, job.attempt) : nil
         var body = WebhookBody(messageID: job.id, status: job.status.rawValue, result: result, error: job.error)
         if webhook.callback.shape == "job" {
             body.type = "job.\(job.status.rawValue)"
@@ -72,25 +73,15 @@ extension Gateway {
 
 /// `type`, `timestamp` and `data` as Standard Webhooks asks, and beside them the flat shape of a plain callback.
 private struct WebhookBody: Encodable {
-    struct Result: Encodable {
-        var outputs: [OutputFile]
-        var exitCode: Int?
-
-        enum CodingKeys: String, CodingKey {
-            case outputs
-            case exitCode = "exit_code"
-        }
-    }
-
     var type: String?
     var timestamp: String?
     var messageID: String
     var status: String
-    var result: Result?
+    var result: JSONValue?
     var error: JobError?
     var data: Job?
 
-    init(messageID: String, status: String, result: Result?, error: JobError?) {
+    init(messageID: String, status: String, result: JSONValue?, error: JobError?) {
         self.messageID = messageID
         self.status = status
         self.result = result

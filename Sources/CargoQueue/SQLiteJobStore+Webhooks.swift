@@ -45,10 +45,11 @@ extension SQLiteJobStore: WebhookOutbox {
         guard let row = try Row.fetchOne(asked, arguments: [key.account, key.id.bytes]) else { return }
         let webhook = Webhook(
             id: JobID(at: now), job: key, callback: Callback(url: row[0], shape: row[1]), since: now, due: now)
-        try database.cachedStatement(sql: "INSERT INTO webhooks (\(Self.columns)) VALUES (?,?,?,?,?,0,?,0,?)").execute(arguments: [
-            webhook.id.bytes, key.account, key.id.bytes, webhook.callback.url, webhook.callback.shape, now.milliseconds,
-            now.milliseconds,
-        ])
+        try database.cachedStatement(sql: "INSERT INTO webhooks (\(Self.columns)) VALUES (?,?,?,?,?,0,?,0,?)").execute(
+            arguments: [
+                webhook.id.bytes, key.account, key.id.bytes, webhook.callback.url, webhook.callback.shape, now.milliseconds,
+                now.milliseconds,
+            ])
         effects.append { [self] in hooks.onWebhook() }
     }
 
@@ -73,7 +74,8 @@ extension SQLiteJobStore: WebhookOutbox {
         let (status, due) = Self.columns(of: fate, otherwise: webhook.due)
         try await writer.perform { database, _ in
             let number =
-                1 + (try Int.fetchOne(
+                1
+                + (try Int.fetchOne(
                     try database.cachedStatement(sql: "SELECT max(number) FROM webhook_attempts WHERE id = ?"),
                     arguments: [webhook.id.bytes]) ?? 0)
             try database.cachedStatement(
@@ -171,7 +173,8 @@ extension SQLiteJobStore: WebhookOutbox {
     private static func secrets(_ database: Database, _ account: Int64, _ now: Int64) throws -> [String] {
         try String.fetchAll(
             database,
-            sql: "SELECT secret FROM webhook_secrets WHERE account = ? AND (until IS NULL OR until > ?) ORDER BY number DESC LIMIT 2",
+            sql:
+                "SELECT secret FROM webhook_secrets WHERE account = ? AND (until IS NULL OR until > ?) ORDER BY number DESC LIMIT 2",
             arguments: [account, now])
     }
 

@@ -46,7 +46,8 @@ public enum WebhookSignature {
     ) -> [(name: String, value: String)] {
         let signatures = secrets.map { $0.signature(id: id, timestamp: timestamp, body: body) }
         return [
-            ("webhook-id", id), ("webhook-timestamp", String(timestamp)), ("webhook-signature", signatures.joined(separator: " ")),
+            ("webhook-id", id), ("webhook-timestamp", String(timestamp)),
+            ("webhook-signature", signatures.joined(separator: " ")),
         ]
     }
 }

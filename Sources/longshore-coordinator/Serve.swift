@@ -20,7 +20,8 @@ struct Serve: AsyncParsableCommand {
 
     @Option(
         name: .customLong("allow-callback"),
-        help: ArgumentHelp("Addresses that are not public but may get callbacks, such as 10.0.0.0/8. Repeatable.", valueName: "BLOCK"))
+        help: ArgumentHelp(
+            "Addresses that are not public but may get callbacks, such as 10.0.0.0/8. Repeatable.", valueName: "BLOCK"))
     var callbacks: [String] = []
 
     func validate() throws {

@@ -39,7 +39,8 @@ struct CourierTests {
             let submitted = try await store.submit(
                 NewJob(
                     id: nil, account: account, tier: 1, priority: 50, maxAttempts: 1, cargo: "a/b:1.0.0", digest: nil,
-                    requirement: Requirement(kind: "process", tier: 1), spec: Data("{}".utf8), metadata: nil, files: [:], retention: nil,
+                    requirement: Requirement(kind: "process", tier: 1), spec: Data("{}".utf8), metadata: nil, files: [:],
+                    retention: nil,
                     idempotency: nil, callback: callback))
             return try await end(submitted.job.key)
         }
@@ -83,7 +84,8 @@ struct CourierTests {
         let submitted = try await bench.store.submit(
             NewJob(
                 id: nil, account: 1, tier: 1, priority: 50, maxAttempts: 1, cargo: nil, digest: nil,
-                requirement: Requirement(kind: "process", tier: 1), spec: Data("{}".utf8), metadata: nil, files: [:], retention: nil,
+                requirement: Requirement(kind: "process", tier: 1), spec: Data("{}".utf8), metadata: nil, files: [:],
+                retention: nil,
                 idempotency: nil, callback: Callback(url: "http://example.com/")))
         _ = try await bench.store.cancel(submitted.job.key, actor: "account:1")
         #expect(try await bench.store.webhooks(of: submitted.job.key).count == 1)
@@ -114,7 +116,8 @@ struct CourierTests {
         let secret = try WebhookSecret(try #require(try await bench.store.webhookSecrets(of: 1, making: "").first))
         for delivery in receiver.deliveries {
             let time = try #require(Int64(delivery.headers["webhook-timestamp"].first ?? ""))
-            let expected = WebhookSignature.headers(id: ids[0], timestamp: time, body: Data(delivery.body.utf8), secrets: [secret])
+            let expected = WebhookSignature.headers(
+                id: ids[0], timestamp: time, body: Data(delivery.body.utf8), secrets: [secret])
             #expect(delivery.headers["webhook-signature"] == [expected[2].value])
         }
         try await receiver.stop()
@@ -135,7 +138,9 @@ struct CourierTests {
         let receiver = try await Receiver { _ in .status(200, []) }
         let courier = try bench.courier(receiver)
         let key = try await bench.endedJob(callback: Callback(url: "http://10.0.0.1/"))
-        for webhook in try await bench.store.takeWebhooks(limit: 8, skipping: [], holdSeconds: 60) { await courier.deliver(webhook) }
+        for webhook in try await bench.store.takeWebhooks(limit: 8, skipping: [], holdSeconds: 60) {
+            await courier.deliver(webhook)
+        }
         let (webhook, attempts) = try #require(try await bench.store.webhooks(of: key).first)
         #expect(webhook.status == .abandoned)
         #expect(attempts.first?.problem?.contains("10.0.0.1 is private") == true)

@@ -14,7 +14,8 @@ struct DialTests {
     @Test func `a message arrives with its headers and its body`() async throws {
         let receiver = try await Receiver { _ in .status(204, []) }
         let result = try await loopbackAllowed().post(
-            Data(#"{"a":1}"#.utf8), to: try WebhookURL("http://127.0.0.1:\(receiver.port)/in?x=1"), headers: [("webhook-id", "msg_1")])
+            Data(#"{"a":1}"#.utf8), to: try WebhookURL("http://127.0.0.1:\(receiver.port)/in?x=1"),
+            headers: [("webhook-id", "msg_1")])
         #expect(result == .answered(status: 204, retryAfter: nil))
         let delivery = try #require(receiver.deliveries.first)
         #expect(delivery.uri == "/in?x=1")

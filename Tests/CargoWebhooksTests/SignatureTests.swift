@@ -24,7 +24,9 @@ struct SignatureTests {
         #expect(each[0] != each[1])
     }
 
-    @Test("A secret is whsec_ and 24 to 64 bytes", arguments: ["", "whsec_", "whsec_AAAA", "whsec_!!!!", "sk_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"])
+    @Test(
+        "A secret is whsec_ and 24 to 64 bytes",
+        arguments: ["", "whsec_", "whsec_AAAA", "whsec_!!!!", "sk_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"])
     func badSecret(_ text: String) {
         #expect(throws: Refusal.self) { try WebhookSecret(text) }
         #expect((try? WebhookSecret(WebhookSecret.make().text)) != nil)
@@ -32,7 +34,8 @@ struct SignatureTests {
 
     private let start = Timestamp(milliseconds: 1_700_000_000_000)
 
-    private func fate(_ result: DeliveryResult, attempts: Int = 0, after seconds: Double = 0, random: Double = 0.5) -> WebhookFate {
+    private func fate(_ result: DeliveryResult, attempts: Int = 0, after seconds: Double = 0, random: Double = 0.5) -> WebhookFate
+    {
         RetryPlan().fate(
             after: result, attempts: attempts, since: start, now: start.advanced(bySeconds: seconds), random: random)
     }
@@ -43,7 +46,8 @@ struct SignatureTests {
         #expect(fate(.answered(status: 410, retryAfter: nil)) == .abandoned)
         #expect(fate(.refused("private")) == .abandoned)
         for result: DeliveryResult in [
-            .answered(status: 301, retryAfter: nil), .answered(status: 400, retryAfter: nil), .answered(status: 500, retryAfter: 900),
+            .answered(status: 301, retryAfter: nil), .answered(status: 400, retryAfter: nil),
+            .answered(status: 500, retryAfter: 900),
             .unreachable("no route"),
         ] {
             #expect(fate(result) == .again(at: start.advanced(bySeconds: 5)))
