@@ -4,8 +4,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <linux/seccomp.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -212,6 +214,24 @@ int clinux_receive_descriptor(int socket) {
     int received;
     memcpy(&received, CMSG_DATA(header), sizeof received);
     return received;
+}
+
+int clinux_notification_receive(int listener, struct clinux_notification *notification) {
+    struct seccomp_notif received;
+    memset(&received, 0, sizeof received);
+    if (ioctl(listener, SECCOMP_IOCTL_NOTIF_RECV, &received) < 0) return -1;
+    notification->id = received.id;
+    notification->number = received.data.nr;
+    memcpy(notification->arguments, received.data.args, sizeof notification->arguments);
+    return 0;
+}
+
+int clinux_notification_refuse(int listener, uint64_t id, int error) {
+    struct seccomp_notif_resp answer;
+    memset(&answer, 0, sizeof answer);
+    answer.id = id;
+    answer.error = -error;
+    return ioctl(listener, SECCOMP_IOCTL_NOTIF_SEND, &answer);
 }
 
 void clinux_name_thread(const char *name) { prctl(PR_SET_NAME, name, 0, 0, 0); }

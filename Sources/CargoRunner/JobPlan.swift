@@ -63,10 +63,6 @@ struct JobPlan {
         if (resources.gpu?.count ?? 0) > 0 {
             throw Refusal("gpu", "this cargo asks for a GPU, and none is assigned to jobs on this host")
         }
-        guard config.rootfs == .host else {
-            throw Refusal(
-                "rootfs", "this cargo brings its own root file system, which this host cannot run yet; pack it with rootfs: host")
-        }
         parameters = CanonicalJSON.encode(.object(request.parameters))
         guard parameters.count <= JobPlan.parameterBytes else {
             throw Refusal(
@@ -80,13 +76,16 @@ struct JobPlan {
         spec.environment = JobEnvironment.make(
             cargo: config.env ?? [:], job: request.environment, name: config.name, version: config.version, jobID: request.jobID)
         spec.workingFolder = "/cargo"
+        var layers: [FilePath] = []
         for part in request.cargo.parts {
             switch part {
+            case .tree(let path) where config.rootfs == .layers: layers.append(path)
             case .tree(let path): spec.cargo.append(path)
             case .file(let path, let blob):
                 spec.shares.append(.init(source: blob, target: "/cargo/" + (try SafePath(path).text), isFolder: false))
             }
         }
+        if config.rootfs == .layers { spec.root = .layers(layers) }
         spec.folders = ["/job/input", "/job/run"]
         spec.shares += folder.inputShares
         spec.shares.append(.init(source: folder.output, target: "/job/output", isFolder: true, isWritable: true))
@@ -109,6 +108,7 @@ struct JobPlan {
             // A little more than the bound, so that a file which ran into this is seen to be over it.
             fileSize: outputBytes + 4096)
         spec.allowMissing = request.allowMissing
+        spec.tracesCalls = request.tracesCalls
         return spec
     }
 }

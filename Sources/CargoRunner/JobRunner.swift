@@ -57,6 +57,7 @@ public struct JobRunner: Sendable {
             exitCode: end.exitCode, signal: end.signal, timedOut: end.timedOut, oomKilled: end.outOfMemoryKills > 0,
             wallSeconds: end.wallSeconds, cpuSeconds: end.cpuSeconds, maxRSSBytes: end.maxRSSBytes, outputs: collected.outputs,
             logBytes: log.bytes, logDigest: log.digest, logTruncated: log.isTruncated,
-            limit: verdict.limit ?? collected.limit, missing: missing, skipped: collected.skipped)
+            limit: verdict.limit ?? collected.limit, missing: missing, skipped: collected.skipped,
+            deniedCalls: process.deniedCalls)
     }
 }

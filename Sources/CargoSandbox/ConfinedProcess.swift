@@ -41,13 +41,14 @@ public final class ConfinedProcess: Sendable {
     private let cgroup: (any Cgroup)?
     private let user: JobUser
     private let proxy: EgressProxy?
+    private let tracer: CallTracer?
     private let started: UInt64
     private let open = Mutex<(output: Bool, error: Bool)>((true, true))
 
     init(
         processID: Int32, handle: Descriptor, standardOutput: Descriptor, standardError: Descriptor, status: Descriptor,
         control: Descriptor, cgroup: (any Cgroup)?, user: JobUser,
-        proxy: EgressProxy?, started: UInt64
+        proxy: EgressProxy?, tracer: CallTracer?, started: UInt64
     ) throws(SystemError) {
         self.processID = processID
         self.handle = handle
@@ -58,6 +59,7 @@ public final class ConfinedProcess: Sendable {
         self.cgroup = cgroup
         self.user = user
         self.proxy = proxy
+        self.tracer = tracer
         self.started = started
         stopRequest = Descriptor(try check("make an event descriptor") { eventfd(0, Int32(EFD_CLOEXEC | EFD_NONBLOCK)) })
         timer = Descriptor(
@@ -101,6 +103,9 @@ public final class ConfinedProcess: Sendable {
             await Reactor.shared.readable(output)
         }
     }
+
+    /// The system calls that the filter denied, by name, where they are traced.
+    public var deniedCalls: [String: Int] { tracer?.counts ?? [:] }
 
     /// Asks for the end: SIGTERM now, SIGKILL after the grace that `wait` was given. May be called at any time.
     public func stop() {

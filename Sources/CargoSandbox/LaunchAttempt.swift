@@ -44,10 +44,10 @@ struct LaunchAttempt {
         let handle = Descriptor(pidfd)
         for descriptor in inherited { descriptor.closeNow() }
         for end in [output.write, errors.write, failure.write, status.write, control.1] { end.closeNow() }
-        let proxy: EgressProxy?
+        let beside: (proxy: EgressProxy?, tracer: CallTracer?)
         do {
             do {
-                proxy = try supervise(process, control.0)
+                beside = try supervise(process, control.0)
             } catch {
                 // A cargo-init that has ended said why.
                 try awaitExecution(failure.read)
@@ -60,7 +60,7 @@ struct LaunchAttempt {
         }
         return try ConfinedProcess(
             processID: process, handle: handle, standardOutput: output.read, standardError: errors.read, status: status.read,
-            control: control.0, cgroup: cgroup, user: user, proxy: proxy,
+            control: control.0, cgroup: cgroup, user: user, proxy: beside.proxy, tracer: beside.tracer,
             started: started)
     }
 
@@ -73,7 +73,7 @@ struct LaunchAttempt {
     }
 
     /// Gives the process its user id, for which it waits.
-    private func supervise(_ process: Int32, _ control: Descriptor) throws -> EgressProxy? {
+    private func supervise(_ process: Int32, _ control: Descriptor) throws -> (EgressProxy?, CallTracer?) {
         let inside = LaunchPlanner.user
         let folder = "/proc/\(process)"
         if !user.isSeparate { try SmallFile.write("deny", to: folder + "/setgroups") }
@@ -81,9 +81,16 @@ struct LaunchAttempt {
         try SmallFile.write("\(inside) \(user.id) 1", to: folder + "/uid_map")
         try SmallFile.write("\(inside) \(group) 1", to: folder + "/gid_map")
         try control.send(UInt8(ascii: "G"))
-        guard case .egress(let targets, let privateAddresses) = spec.network else { return nil }
+        guard case .egress(let targets, let privateAddresses) = spec.network else { return (nil, try tracer(control)) }
         let listener = Descriptor(try check("take over the proxy's socket") { clinux_receive_descriptor(control.number) })
-        return try EgressProxy(listener: listener, targets: targets, privateAddresses: privateAddresses)
+        let proxy = try EgressProxy(listener: listener, targets: targets, privateAddresses: privateAddresses)
+        return (proxy, try tracer(control))
+    }
+
+    private func tracer(_ control: Descriptor) throws -> CallTracer? {
+        guard spec.tracesCalls else { return nil }
+        let listener = try check("take over the filter's reports") { clinux_receive_descriptor(control.number) }
+        return CallTracer(listener: Descriptor(listener))
     }
 
     /// The failure pipe closes at exec; what stands in it before that is the step that failed and errno.

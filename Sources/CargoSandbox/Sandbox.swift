@@ -57,24 +57,26 @@ public final class Sandbox: Sendable {
                 "this kernel does not enforce Landlock; add landlock to the kernel's lsm= list (Linux 5.13 or newer), or allow it to be missing with --allow-missing landlock"
             )
         }
-        let filter = try filter(spec.profile)
-        let planner = LaunchPlanner(spec: spec, host: host, filter: filter)
-        return try await WorkThread.launching.run { [self] in try start(planner, spec: spec, user: user) }
+        let filter = try filter(spec.profile, tracing: spec.tracesCalls)
+        var planner = LaunchPlanner(spec: spec, host: host, filter: filter)
+        planner.traces = spec.tracesCalls
+        return try await WorkThread.launching.run { [self, planner] in try start(planner, spec: spec, user: user) }
     }
 
     /// The compiled filter of an embedded profile, for a benchmark's peer that loads the same one.
-    package func compiledFilter(_ name: String) throws(SandboxError) -> [UInt8] { try filter(name) }
+    package func compiledFilter(_ name: String) throws(SandboxError) -> [UInt8] { try filter(name, tracing: false) }
 
     /// The compiled filter of an embedded profile.
-    private func filter(_ name: String) throws(SandboxError) -> [UInt8] {
-        if let ready = filters.withLock({ $0[name] }) { return ready }
+    private func filter(_ name: String, tracing: Bool) throws(SandboxError) -> [UInt8] {
+        let key = tracing ? name + " traced" : name
+        if let ready = filters.withLock({ $0[key] }) { return ready }
         guard !name.isEmpty, let encoded = EmbeddedPrograms.profiles[name], let json = Data(base64Encoded: encoded) else {
             throw SandboxError(
                 .refused, mechanism: "seccomp",
                 "there is no sandbox profile '\(name)'; known are \(Sandbox.profileNames.joined(separator: ", "))")
         }
-        let compiled = try SeccompFilter.compile(SeccompProfile(json: Array(json), name: name))
-        filters.withLock { $0[name] = compiled.program }
+        let compiled = try SeccompFilter.compile(SeccompProfile(json: Array(json), name: name), tracing: tracing)
+        filters.withLock { $0[key] = compiled.program }
         return compiled.program
     }
 

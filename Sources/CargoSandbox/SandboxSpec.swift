@@ -81,6 +81,9 @@ public struct SandboxSpec: Sendable {
     /// A profile's name, or nil for no filter (tests alone).
     public var profile = "inference"
     public var limits = Limits()
+    /// Counts the system calls that the filter denies, for publishers: `ConfinedProcess.deniedCalls`. Each denial then
+    /// costs a turn through the supervisor.
+    public var tracesCalls = false
     /// What the process reads on standard input; nil is `/dev/null`. At most 16 MiB.
     public var standardInput: [UInt8]?
     /// The operator's word for mechanisms that this host lacks.

@@ -225,7 +225,9 @@ long step_seccomp(struct reader *in) {
     if (in->broken) return -EBADMSG;
     struct sock_fprog program = {(unsigned short)(length / sizeof(struct sock_filter)), (struct sock_filter *)filter};
     long result = RAW(SYS_seccomp, SECCOMP_SET_MODE_FILTER, listen ? SECCOMP_FILTER_FLAG_NEW_LISTENER : 0, &program, 0, 0);
-    return result < 0 ? result : 0;
+    if (result < 0 || !listen) return result < 0 ? result : 0;
+    // Close-on-exec by birth; the supervisor's copy alone stays.
+    return hand_out((int)result);
 }
 
 static const char **pointers(struct reader *in, uint32_t count) {

@@ -49,6 +49,16 @@ int clinux_pipe(int *ends);
 int clinux_socket_pair(int *ends);
 // Receives one descriptor over a socket (close-on-exec), or -1.
 int clinux_receive_descriptor(int socket);
+// One system call that a filter hands to its supervisor.
+struct clinux_notification {
+    uint64_t id;
+    int number;
+    uint64_t arguments[6];
+};
+// Waits for the next one: 0, or -1 with errno (ENOENT: its caller is gone).
+int clinux_notification_receive(int listener, struct clinux_notification *notification);
+// Answers it: the call fails with this errno.
+int clinux_notification_refuse(int listener, uint64_t id, int error);
 // Names the calling thread, at most 15 bytes.
 void clinux_name_thread(const char *name);
 // Descriptors above every low number, so that they survive being renumbered.

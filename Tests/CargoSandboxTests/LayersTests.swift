@@ -1,0 +1,41 @@
+import CargoSandbox
+import Glibc
+import SystemPackage
+import Testing
+
+/// A root file system of its own layers instead of the host's. Needs root: whiteouts are device nodes.
+@Suite(.enabled(if: geteuid() == 0, "whiteouts are device nodes, which only root can make")) struct LayersTests {
+    /// Two layers: a shell with its libraries, and changes over it.
+    private func layers() throws -> [FilePath] {
+        var template = Array("/tmp/longshore-layers-XXXXXX".utf8CString)
+        guard let made = mkdtemp(&template) else { throw Errno(rawValue: errno) }
+        let root = String(cString: made)
+        let script = """
+            set -e; cd \(root); chmod 755 .; mkdir -p low/etc low/bin high/etc
+            for f in /bin/sh /bin/cat /bin/ls $(ldd /bin/sh /bin/cat /bin/ls | grep -o '/[^ ]*' | grep -v :); do cp -L --parents $f low; done
+            echo below > low/etc/kept; echo below > low/etc/changed; echo below > low/etc/removed
+            echo above > high/etc/changed; mknod high/etc/removed c 0 0; ln -s /etc/changed high/etc/link; chmod -R a+rX .
+            """
+        guard system(script) == 0 else { throw Errno.ioError }
+        return [FilePath(root).appending("low"), FilePath(root).appending("high")]
+    }
+
+    @Test func upperLayersChangeAndRemoveWhatLiesBelow() async throws {
+        let layers = try layers()
+        defer { _ = system("rm -rf '\(layers[0].removingLastComponent())'") }
+        let result = try await Bench.shell("cd /etc; ls; cat kept changed link; ls /usr/bin 2>/dev/null") {
+            $0.root = .layers(layers)
+        }
+        #expect(result.standardError == "")
+        #expect(result.standardOutput == "changed\nkept\nlink\nbelow\nabove\nabove\n")
+    }
+
+    @Test func theRootOfLayersIsReadOnlyToo() async throws {
+        let layers = try layers()
+        defer { _ = system("rm -rf '\(layers[0].removingLastComponent())'") }
+        let result = try await Bench.shell("for d in / /etc /dev /proc /tmp; do (: > $d/probe) 2>/dev/null && echo $d; done") {
+            $0.root = .layers(layers)
+        }
+        #expect(result.standardOutput == "/tmp\n")
+    }
+}
