@@ -52,6 +52,9 @@ struct Confinement: Sendable {
         return try stage.start(line)
     }
 
+    /// What finished runs left in the store's folder of work.
+    var leftovers: [String] { (try? FileManager.default.contentsOfDirectory(atPath: stage.path("home/work"))) ?? [] }
+
     /// Runs to the end, with the outcome as JSON.
     func run(_ archive: String, options: [String] = [], words: [String] = []) async throws -> Run {
         let finished = try await start(archive, options: ["--json"] + options, words: words).finish()

@@ -17,7 +17,9 @@ struct ExhaustionTests {
         let program = try await AttackProgram.ready()
         let place = try Confinement(caller)
         let archive = try await program.cargo("exhaust", in: place.stage, yaml: Self.yaml)
-        return try await place.run(archive, options: options, words: ["exhaust"] + words)
+        let run = try await place.run(archive, options: options, words: ["exhaust"] + words)
+        #expect(place.leftovers == [], "\(run.story)")
+        return run
     }
 
     /// In namespaces of its own with nothing bounded; what was written lies in that namespace's own folders.
@@ -113,7 +115,7 @@ struct ExhaustionTests {
         async throws
     {
         let begin = ContinuousClock.now
-        let run = try await run(caller, ["deep", "1000", "/job/output"])
+        let run = try await run(caller, ["deep", "3000", "/job/output"])
         #expect(run.outcome != nil, "\(run.story)")
         #expect(ContinuousClock.now - begin < .seconds(20))
     }

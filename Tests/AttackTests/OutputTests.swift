@@ -42,9 +42,11 @@ struct OutputTests {
         }
     }
 
-    @Test(arguments: Caller.allCases) func `files that their owner closed stop nothing`(caller: Caller) async throws {
-        let (run, _) = try await run(caller, "output-unreadable")
-        #expect(run.code != 125 || run.outcome != nil, "\(run.story)")
+    @Test(arguments: ["output-unreadable", "output-closed"], Caller.allCases)
+    func `files and folders that their owner closed stop nothing and leave nothing`(what: String, caller: Caller) async throws {
+        let (run, place) = try await run(caller, what)
+        #expect(run.code == 0, "\(run.story)")
+        #expect(place.leftovers == [])
     }
 
     @Test(arguments: Caller.allCases) func `no name of an output reaches a terminal or another folder`(caller: Caller)
@@ -68,7 +70,7 @@ struct OutputTests {
         let script = """
             mount -t tmpfs loose /tmp && mkdir -p /tmp/output && mount -t tmpfs loose /mnt && mkdir -p /mnt/job
             cat <&8 >/mnt/attempts && chmod 755 /mnt/attempts
-            for what in symlink folder-symlink fifo socket hard-links unreadable names setuid; do
+            for what in symlink folder-symlink fifo socket hard-links unreadable closed names setuid; do
                 mkdir -p /mnt/root/job/output /mnt/root/etc && cp /mnt/attempts /mnt/root/attempts
                 chroot /mnt/root /attempts misbehave output-$what >/dev/null || echo "cannot make $what"
                 [ -n "$(ls -A /mnt/root/job/output)" ] || echo "did not make $what"

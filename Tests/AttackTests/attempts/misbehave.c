@@ -125,6 +125,10 @@ int misbehave(int count, char **words) {
         write_output("/job/output/folder/inner", "data");
         return chmod("/job/output/closed", 0) || chmod("/job/output/folder", 0);
     }
+    if (!strcmp(what, "output-closed")) {
+        write_output("/job/output/inner", "data");
+        return chmod("/job/output", 0) != 0;
+    }
     if (!strcmp(what, "output-names")) {
         write_output("/job/output/new\nline", "a");
         write_output("/job/output/\033[31mred", "b");
