@@ -29,7 +29,7 @@ import Testing
             RunOutcome(
                 exitCode: exitCode, signal: signal, timedOut: false, oomKilled: false, wallSeconds: 0, cpuSeconds: 0,
                 maxRSSBytes: 0, outputs: [], logBytes: Int64(log.count), logDigest: Digest(of: log), logTruncated: false,
-                limit: nil, missing: [], skipped: [])
+                limit: nil, missing: [], skipped: [], deniedCalls: [:])
         }
 
         /// Prints and ends.
