@@ -91,7 +91,7 @@ let package = Package(
         room(
             "CargoRunner",
             [
-                "CargoArtifact", "CargoFiles", "CargoSandbox", "CargoSigning", "CargoStore", crypto, system,
+                "CLinux", "CargoArtifact", "CargoFiles", "CargoSandbox", "CargoSigning", "CargoStore", crypto, system,
             ]),
         room(
             "CargoAgent",

@@ -27,12 +27,15 @@ final class JobFolder: Sendable {
             throw SharedSandbox.explain(error)
         }
         work = try Folder.open(store.root.appending("work"), create: 0o700)
-        JobFolder.removeAbandoned(in: work)
+        let gate = try work.open("gate", .readWrite, options: .create)
+        JobFolder.removeAbandoned(in: work, gate)
+        try gate.lock(.shared)
         var generator = SystemRandomNumberGenerator()
         name = "job-" + String(generator.next(), radix: 36)
         try work.makeFolder(name, permissions: 0o700)
         folder = try work.folder(name)
         guard try folder.tryLock(.exclusive) else { throw RunFailure(.runtime, "the job's folder \(folder.path) is in use") }
+        try gate.unlock()
         output = folder.path.appending("output")
         socketFolder = folder.path.appending("run")
         for name in ["output", "run"] {
@@ -46,7 +49,7 @@ final class JobFolder: Sendable {
     }
 
     /// Removes everything of the job from this host. Errors are left to `removeAbandoned` of a later job.
-    func remove() { try? work.removeTree(name) }
+    func remove() { try? TreeRemoval.remove(name, from: work) }
 
     /// Binds each input where the job's user may read it; copies it else.
     private static func inputs(_ inputs: [RunRequest.Input], in folder: Folder, user: JobUser) throws -> [SandboxSpec.Share] {
@@ -85,11 +88,14 @@ final class JobFolder: Sendable {
         return shares
     }
 
-    /// Folders whose supervisor is gone hold no lock any more.
-    private static func removeAbandoned(in work: Folder) {
+    /// Folders whose supervisor is gone hold no lock any more. Skipped while someone is between making a folder and
+    /// locking it, which the gate tells.
+    private static func removeAbandoned(in work: Folder, _ gate: File) {
+        guard (try? gate.tryLock(.exclusive)) == true else { return }
+        defer { try? gate.unlock() }
         for name in (try? work.entries(limit: 10_000)) ?? [] where name.hasPrefix("job-") {
             guard let folder = try? work.folder(name), (try? folder.tryLock(.exclusive)) == true else { continue }
-            try? work.removeTree(name)
+            try? TreeRemoval.remove(name, from: work)
         }
     }
 }

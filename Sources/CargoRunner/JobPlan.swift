@@ -60,8 +60,9 @@ struct JobPlan {
                 throw Refusal("network", "this cargo asks for the host's network, which this host's owner has not allowed")
             }
         }
-        if (resources.gpu?.count ?? 0) > 0 {
-            throw Refusal("gpu", "this cargo asks for a GPU, and none is assigned to jobs on this host")
+        let gpus = resources.gpu?.count ?? (resources.gpu?.vram == nil ? 0 : 1)
+        guard request.gpus.count >= gpus else {
+            throw Refusal("gpu", "this cargo asks for \(gpus) GPUs, and \(request.gpus.count) are assigned to it on this host")
         }
         parameters = CanonicalJSON.encode(.object(request.parameters))
         guard parameters.count <= JobPlan.parameterBytes else {
@@ -102,11 +103,18 @@ struct JobPlan {
             let proxy = "http://127.0.0.1:\(EgressTarget.proxyPort)"
             spec.environment += [("HTTPS_PROXY", proxy), ("https_proxy", proxy), ("NO_PROXY", "localhost,127.0.0.1")]
         }
+        if !request.gpus.isEmpty {
+            let gpus = try GPUInventory().assignment(of: request.gpus, skipsHooks: request.allowMissing.contains("cdi-hooks"))
+            spec.devices = gpus.devices
+            spec.shares += gpus.shares
+            spec.environment += gpus.environment.sorted { $0.key < $1.key }.map { (name: $0.key, value: $0.value) }
+        }
         spec.profile = config.sandbox
         spec.limits = .init(
             memory: resources.memory?.bytes ?? JobPlan.memory, processes: resources.pids ?? JobPlan.processes, cpu: resources.cpu,
-            // A little more than the bound, so that a file which ran into this is seen to be over it.
-            fileSize: outputBytes + 4096)
+            // Files in /tmp and memory files count too, so the bound is not the output's alone: a file that grows past
+            // its output is found by looking.
+            fileSize: max(outputBytes, resources.memory?.bytes ?? JobPlan.memory) + 4096)
         spec.allowMissing = request.allowMissing
         spec.tracesCalls = request.tracesCalls
         return spec

@@ -35,6 +35,8 @@ public struct RunRequest: Sendable {
     public var grace: Double = 5
     /// Bytes of the combined log that are kept; what follows is read, counted as truncated, and dropped.
     public var logLimit: Int64 = 64 << 20
+    /// The GPUs of this host that are assigned to the job, numbered from 0; no other is visible inside.
+    public var gpus: [Int] = []
     /// Counts the system calls that the sandbox denies, for publishers; the job is slower for it.
     public var tracesCalls = false
     /// The operator's word that cargos may use the host's network.
@@ -86,5 +88,5 @@ public struct RunOutcome: Hashable, Sendable {
     /// Things in `/job/output` that are no plain files (links, FIFOs, devices) and were left out: at most 100 paths.
     public var skipped: [String]
     /// System calls that the sandbox denied, by name, where `tracesCalls` was set.
-    public var deniedCalls: [String: Int]
+    public var deniedCalls: [String: Int] = [:]
 }

@@ -62,6 +62,27 @@ final class CgroupV1: Cgroup {
 
 /// Removing a cgroup's folder.
 enum CgroupFolder {
+    /// Removes the empty cgroups of supervisors that are gone: nothing else of a killed supervisor outlives it.
+    static func sweep(_ layout: CgroupLayout) {
+        let parents: [String] =
+            switch layout {
+            case .unified(let parent): [parent]
+            case .legacy(let parents): Set(parents.values).sorted()
+            case .absent: []
+            }
+        for parent in parents {
+            guard let folder = opendir(parent) else { continue }
+            defer { closedir(folder) }
+            while let entry = readdir(folder) {
+                let name = withUnsafeBytes(of: entry.pointee.d_name) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
+                let parts = name.split(separator: "-")
+                guard parts.count == 3, parts[0] == "job", let owner = Int32(parts[1]), kill(owner, 0) != 0, errno == ESRCH
+                else { continue }
+                rmdir(parent + "/" + name)
+            }
+        }
+    }
+
     /// The kernel needs a moment until the last process has left: at most a second is waited for it.
     static func remove(_ folder: String) {
         for attempt in 0..<200 {

@@ -42,7 +42,8 @@ struct LaunchPlanner {
             plan += [
                 .landlock(
                     LandlockRules(
-                        abi: host.landlockABI, writable: root.writable, devices: RootPlanner.devices.map { "/dev/" + $0.name },
+                        abi: host.landlockABI, writable: root.writable,
+                        devices: RootPlanner.devices.map { "/dev/" + $0.name } + spec.devices.sorted(),
                         tcp: tcp))
             ]
         }

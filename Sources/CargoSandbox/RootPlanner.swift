@@ -107,6 +107,10 @@ struct RootPlanner {
             skeleton.append(.file(path: "dev/" + device.name, mode: 0o444, bytes: []))
             binds.append(.bind(slot: slot, target: "dev/" + device.name, attributes: [.noSetuid, .noExecution]))
         }
+        for path in spec.devices.sorted() where path.hasPrefix("/dev/") {
+            point(at: path, isFolder: false, &skeleton)
+            binds.append(.bind(slot: open(path), target: relative(path), attributes: [.noSetuid, .noExecution]))
+        }
         let links = [
             ("fd", "/proc/self/fd"), ("stdin", "/proc/self/fd/0"), ("stdout", "/proc/self/fd/1"), ("stderr", "/proc/self/fd/2"),
         ]

@@ -27,6 +27,7 @@ public final class Sandbox: Sendable {
         layout = CgroupLayout.find(
             mountinfo: SmallFile.text("/proc/self/mountinfo") ?? "", membership: SmallFile.text("/proc/self/cgroup") ?? "",
             isRoot: host.isRoot)
+        CgroupFolder.sweep(layout)
     }
 
     /// The profiles that this program carries.

@@ -71,6 +71,8 @@ public struct SandboxSpec: Sendable {
     /// Folders that are laid over each other at `/cargo`, the lowest first.
     public var cargo: [FilePath] = []
     public var shares: [Share] = []
+    /// Device nodes of this host, below `/dev`, that are there inside under the same path.
+    public var devices: [String] = []
     /// Empty folders that are there even when nothing is shared into them.
     public var folders: [String] = []
     /// Small read-only files that exist only inside, by absolute path. At most 1 MiB together.

@@ -177,3 +177,32 @@ import Testing
         }
     }
 }
+
+@Suite struct JobTracesTests {
+    @Test func aTowerOfFoldersIsRemovedWithoutRecursion() async throws {
+        let bench = try RunBench()
+        let script = "import os\nos.chdir('/job/output')\nfor i in range(3000):\n os.mkdir('d');os.chdir('d')\nopen('x','w')"
+        let result = try await bench.run(bench.cargo(["/usr/bin/python3", "-c", script]))
+        #expect(result.outcome.exitCode == 0)
+        #expect(result.outcome.limit?.rule == "output_limit")
+        #expect(system("test \"$(ls \(bench.root)/store/work)\" = gate") == 0)
+    }
+
+    @Test func fiftyJobsAtOnceAllEndRightAndLeaveNothing() async throws {
+        let bench = try RunBench()
+        let cargo = try bench.cargo(["/bin/sh", "-c", "echo $CARGO_JOB_ID > /job/output/id; cat /job/output/id"])
+        try await withThrowingTaskGroup(of: (String, String).self) { group in
+            for index in 0..<50 {
+                group.addTask {
+                    let result = try await bench.run(cargo) {
+                        $0.jobID = "job-\(index)"
+                        $0.output = bench.root.appending("out-\(index)")
+                    }
+                    return ("job-\(index)\n", result.standardOutput)
+                }
+            }
+            for try await (expected, said) in group { #expect(expected == said) }
+        }
+        #expect(system("test \"$(ls \(bench.root)/store/work)\" = gate") == 0)
+    }
+}
