@@ -104,7 +104,9 @@ import Testing
     func theQueueSaysWhatWaitsOfOneAccount(_ kind: StoreKind) async throws {
         let bench = try await StoreBench(kind)
         _ = try await bench.submit(account: 1)
+        bench.clocks.setWall(forwardBy: 1)
         let second = try await bench.submit(account: 1).job.key
+        bench.clocks.setWall(forwardBy: 1)
         _ = try await bench.submit(account: 1, priority: 90)
         _ = try await bench.submit(account: 2)
         let view = try await bench.store.queueView(of: 1, job: second.id)
