@@ -27,7 +27,7 @@ final class JobFolder: Sendable {
             throw SharedSandbox.explain(error)
         }
         work = try Folder.open(store.root.appending("work"), create: 0o700)
-        let gate = try work.open("gate", .readWrite, options: .create)
+        let gate = try Folder.open(store.root.appending("locks"), create: 0o700).open("work", .readWrite, options: .create)
         JobFolder.removeAbandoned(in: work, gate)
         try gate.lock(.shared)
         var generator = SystemRandomNumberGenerator()
