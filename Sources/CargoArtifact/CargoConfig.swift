@@ -90,6 +90,24 @@ public struct CargoConfig: Hashable, Sendable, Codable {
         }
     }
 
+    /// What an engine needs to serve the cargo's model.
+    public struct Serving: Hashable, Sendable, Codable {
+        /// The file that is opened; the others of a split model lie beside it.
+        public var weights: String
+        /// Tokens of context to serve with.
+        public var context: Int?
+        /// What the header says.
+        public var facts: ModelFacts?
+        public var estimate: ModelEstimate?
+
+        public init(weights: String, context: Int? = nil, facts: ModelFacts? = nil, estimate: ModelEstimate? = nil) {
+            self.weights = weights
+            self.context = context
+            self.facts = facts
+            self.estimate = estimate
+        }
+    }
+
     public var name: String
     public var version: String
     public var kind: CargoKind
@@ -97,6 +115,8 @@ public struct CargoConfig: Hashable, Sendable, Codable {
     public var licenses: [String]?
     /// CNCF ModelPack's config, whole.
     public var model: JSONValue?
+    /// Set for gguf and onnx cargos.
+    public var serving: Serving?
     public var engine: String?
     public var command: [String]?
     public var interface: CargoInterface
@@ -141,7 +161,7 @@ public struct CargoConfig: Hashable, Sendable, Codable {
     }
 
     enum CodingKeys: String, CodingKey {
-        case name, version, kind, description, licenses, model, engine, command, interface, env
+        case name, version, kind, description, licenses, model, serving, engine, command, interface, env
         case jobEnv = "job-env"
         case image, resources, network, sandbox, rootfs, outputs, pricing, cache
     }

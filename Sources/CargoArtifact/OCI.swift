@@ -77,6 +77,7 @@ public struct ImageIndex: Hashable, Sendable, Codable {
 public enum MediaType {
     public static let imageIndex = "application/vnd.oci.image.index.v1+json"
     public static let imageManifest = "application/vnd.oci.image.manifest.v1+json"
+    public static let imageConfig = "application/vnd.oci.image.config.v1+json"
     public static let empty = "application/vnd.oci.empty.v1+json"
     public static let cargo = "application/vnd.longshore.cargo.v1+json"
     public static let cargoConfig = "application/vnd.longshore.cargo.config.v1+json"

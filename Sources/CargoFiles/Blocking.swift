@@ -33,6 +33,16 @@ public func inParallel(_ count: Int, threads: Int, _ body: @escaping @Sendable (
     if let failure = state.withLock({ $0.failure }) { throw failure }
 }
 
+/// Runs `companion` on a thread of its own while `body` runs on this one, and waits for both.
+///
+/// Nil, and neither has run, when no thread could be made. `companion` must end once `body` has returned or thrown.
+public func runBeside<Value>(_ companion: @escaping @Sendable () -> Void, _ body: () throws -> Value) rethrows -> Value? {
+    var thread = pthread_t()
+    guard startThread(&thread, companion) else { return nil }
+    defer { pthread_join(thread, nil) }
+    return try body()
+}
+
 /// A thread with a start and an end that its maker waits for.
 private final class JoinedThread {
     private var thread = pthread_t()

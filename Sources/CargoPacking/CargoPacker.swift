@@ -76,16 +76,16 @@ public struct CargoPacker: Sendable {
             artifactType: MediaType.cargo,
             config: Descriptor(mediaType: MediaType.cargoConfig, digest: Digest(of: configBytes), size: Int64(configBytes.count)),
             layers: layers.descriptors, annotations: CargoPacker.annotations(config))
-        let rootBytes = try CanonicalJSON.encode(manifest)
-        let root = Descriptor(mediaType: MediaType.imageManifest, digest: Digest(of: rootBytes), size: Int64(rootBytes.count))
+        var documents = [manifest.config.digest: configBytes]
+        let (root, rootBytes, content) = try CargoPacker.root(manifest, source: source, layers: &layers, documents: &documents)
         let claims = try signature.claims(config)
         let signatures = try keys.map {
             try SignatureArtifact(bundle: try $0.bundle(root: root.digest, claims: claims), root: root)
         }
         let writer = try ArchiveWriter(
-            root: root, rootBytes: rootBytes, content: .manifest(manifest), version: config.version, signatures: signatures
+            root: root, rootBytes: rootBytes, content: content, version: config.version, signatures: signatures
         ) { descriptor in
-            if descriptor.digest == manifest.config.digest { return .bytes(configBytes) }
+            if let bytes = documents[descriptor.digest] { return .bytes(bytes) }
             guard let source = layers.source(of: descriptor.digest) else {
                 preconditionFailure("every layer of a manifest was added with its source")
             }
@@ -97,6 +97,32 @@ public struct CargoPacker: Sendable {
             throw error
         }
         return PackedCargo(path: output, digest: root.digest, size: size, config: config)
+    }
+
+    /// The document whose digest is signed: the cargo's manifest, or with a bundled image an index of both.
+    private static func root(
+        _ cargo: ImageManifest, source: CargoSource, layers: inout LayerSet, documents: inout [Digest: [UInt8]]
+    ) throws -> (Descriptor, [UInt8], RootContent) {
+        let bytes = try CanonicalJSON.encode(cargo)
+        let own = Descriptor(mediaType: MediaType.imageManifest, digest: Digest(of: bytes), size: Int64(bytes.count))
+        guard case .bundled(let path) = source.image else { return (own, bytes, .manifest(cargo)) }
+        let image = try layers.addImage(path)
+        var entries = [
+            Descriptor(mediaType: MediaType.imageManifest, digest: Digest(of: image.manifest), size: Int64(image.manifest.count)),
+            own,
+        ]
+        entries[0].platform = image.platform
+        entries[1].platform = .unknown
+        let index = ImageIndex(manifests: entries)
+        let indexBytes = try CanonicalJSON.encode(index)
+        documents[own.digest] = bytes
+        documents[entries[0].digest] = image.manifest
+        let manifest: ImageManifest = try StrictJSON.decode(from: image.manifest, limit: CargoLayout.maximumDocument)
+        return (
+            Descriptor(mediaType: MediaType.imageIndex, digest: Digest(of: indexBytes), size: Int64(indexBytes.count)),
+            indexBytes,
+            .index(index, [manifest, cargo])
+        )
     }
 
     private static func annotations(_ config: CargoConfig) -> [String: String] {

@@ -95,7 +95,7 @@ public struct CargoSource: Hashable, Sendable {
             try need("command", "the module and its arguments, such as [main.wasm]")
             try refuse("image", "model")
         case .container:
-            try need("image", "a name such as alpine:3.20, or bundled: image.tar")
+            try need("image", "NAME@sha256:…, or bundled: image.tar")
             try refuse("model", "engine")
         case .gguf, .onnx:
             try need("model", "the weights, such as {weights: model.\(config.kind.rawValue)}")
@@ -132,7 +132,10 @@ public struct CargoSource: Hashable, Sendable {
         }
         let name = try value.string()
         guard !name.isEmpty, name.utf8.count <= 512, name.utf8.allSatisfy({ $0 > 32 && $0 < 127 }), !name.hasPrefix("-") else {
-            throw value.failure("an image is a name such as alpine:3.20, or bundled: image.tar")
+            throw value.failure("an image is a name such as alpine@sha256:…, or bundled: image.tar")
+        }
+        guard let at = name.lastIndex(of: "@"), Digest(name[name.index(after: at)...]) != nil else {
+            throw value.failure("an image's tag can move: pin it as NAME@sha256:… (docker images --digests), or bundle it")
         }
         return .named(name)
     }

@@ -8,7 +8,7 @@ struct LayerSet {
     private let folder: Folder
     private let scratch: Folder
     private var layers: [Descriptor] = []
-    private var table = ChunkTable(chunkSize: ChunkTable.chunkSize, layers: [])
+    private var table = ChunkTable()
     private var sources: [Digest: ArchiveWriter.Source] = [:]
     /// Files that were hashed and must not have changed when the archive is written.
     private var watched: [(File, FileStatus)] = []
@@ -26,12 +26,43 @@ struct LayerSet {
     mutating func add(_ source: CargoSource, config: inout CargoConfig, allowed: Set<String>) throws {
         var tree = try SourceTree(folder, wanted: source.files, allowed: allowed)
         var raw: [(path: String, type: String)] = []
-        for path in source.model?.weights ?? [] { raw.append((path, MediaType.weight)) }
+        if case .bundled(let path) = source.image { tree.remove([path]) }
+        if let model = source.model {
+            let files = try ModelFiles(model, kind: config.kind, folder: folder)
+            for path in files.paths { raw.append((path, MediaType.weight)) }
+            files.fill(&config)
+        }
         if config.kind == .wasm { for path in modules(in: tree) { raw.append((path, MediaType.wasm)) } }
+        let named = Set(raw.map(\.path))
+        for (path, entry) in tree.entries where !named.contains(path) {
+            // A large file gains nothing from compression that its chunks, sharing and a warm start do not give more of.
+            // Exec bits live in tars alone, so a large program stays in one.
+            if case .file(executable: false, let size) = entry, size > ChunkTable.chunkSize {
+                raw.append((path, MediaType.rawFile))
+            }
+        }
         tree.remove(Set(raw.map(\.path)))
         for (path, type) in raw { try addFile(path, type: type) }
         if !tree.entries.isEmpty { try addTree(tree) }
-        if !table.layers.isEmpty { try addTable() }
+        if source.model != nil { config.model = modelPack(config) }
+        if !table.blobs.isEmpty { try addTable() }
+    }
+
+    /// CNCF ModelPack's config (model-spec, config.md), with what is known of the layers.
+    private func modelPack(_ config: CargoConfig) -> JSONValue {
+        var descriptor: [String: JSONValue] = [
+            "name": .string(config.name), "version": .string(config.version),
+            "vendor": .string(String(config.name.prefix { $0 != "/" })),
+        ]
+        if let description = config.description { descriptor["description"] = .string(description) }
+        if let licenses = config.licenses { descriptor["licenses"] = .array(licenses.map(JSONValue.string)) }
+        let weights = layers.filter { $0.mediaType == MediaType.weight }
+        return .object([
+            "descriptor": .object(descriptor), "config": config.model ?? .object([:]),
+            "modelfs": .object([
+                "type": .string("layers"), "diffIds": .array(weights.map { .string($0.digest.description) }),
+            ]),
+        ])
     }
 
     private func modules(in tree: SourceTree) -> [String] {
@@ -55,7 +86,7 @@ struct LayerSet {
                 annotations: ["org.cncf.model.filepath": path, "org.opencontainers.image.title": path]),
             from: file)
         if status.size > ChunkTable.chunkSize {
-            table.layers.append(ChunkTable.Layer(digest: digest, size: status.size, chunks: chunks))
+            table[digest] = chunks
         }
     }
 
@@ -75,12 +106,40 @@ struct LayerSet {
                 ]),
             from: temporary.file)
         if size > ChunkTable.chunkSize {
-            table.layers.append(ChunkTable.Layer(digest: digest, size: size, chunks: chunks))
+            table[digest] = chunks
         }
     }
 
+    /// The manifest of a bundled image, OCI 1.0 fields only; its blobs become sources here.
+    mutating func addImage(_ path: String) throws -> (manifest: [UInt8], platform: Descriptor.Platform) {
+        let image = try ImageArchive(try folder.open(path))
+        var files = [File?](repeating: nil, count: image.layers.count)
+        try image.writeLayers { position in
+            let temporary = try scratch.makeTemporary()
+            try scratch.remove(temporary.name)
+            files[position] = temporary.file
+            return temporary.file
+        }
+        var layers: [Descriptor] = []
+        for (position, name) in image.layers.enumerated() {
+            // A layer that stands twice is written once.
+            guard let file = files[position] ?? image.layers.firstIndex(of: name).flatMap({ files[$0] }) else {
+                throw SourceFailure(path, "the layer '\(name)' is missing")
+            }
+            let size = try file.status().size
+            let (digest, _) = try LayerSet.hash(file, size: size)
+            layers.append(Descriptor(mediaType: MediaType.files, digest: digest, size: size))
+            sources[digest] = .file(file, offset: 0, size: size)
+        }
+        let config = Descriptor(
+            mediaType: MediaType.imageConfig, digest: Digest(of: image.config), size: Int64(image.config.count))
+        sources[config.digest] = .bytes(image.config)
+        let manifest = try CanonicalJSON.encode(ImageManifest(artifactType: nil, config: config, layers: layers))
+        return (manifest, image.platform)
+    }
+
     private mutating func addTable() throws {
-        let bytes = try CanonicalJSON.encode(table)
+        let bytes = try table.json()
         let descriptor = Descriptor(mediaType: MediaType.chunks, digest: Digest(of: bytes), size: Int64(bytes.count))
         layers.insert(descriptor, at: 0)
         sources[descriptor.digest] = .bytes(bytes)
@@ -99,11 +158,11 @@ struct LayerSet {
     }
 
     /// The digest of a file, and the sums of its chunks.
-    private static func hash(_ file: File, size: Int64) throws -> (Digest, [String]) {
+    private static func hash(_ file: File, size: Int64) throws -> (Digest, [Digest]) {
         var whole = ContentHash()
         var chunk = ContentHash()
         var inChunk: Int64 = 0
-        var chunks: [String] = []
+        var chunks: [Digest] = []
         let wantsChunks = size > ChunkTable.chunkSize
         // Pieces are 1 MiB, which divides a chunk.
         try file.read(from: 0, count: size) { bytes in
@@ -112,12 +171,12 @@ struct LayerSet {
             chunk.update(bytes)
             inChunk += Int64(bytes.count)
             if inChunk == ChunkTable.chunkSize {
-                chunks.append(chunk.digest().hex)
+                chunks.append(chunk.digest())
                 chunk = ContentHash()
                 inChunk = 0
             }
         }
-        if inChunk > 0 { chunks.append(chunk.digest().hex) }
+        if inChunk > 0 { chunks.append(chunk.digest()) }
         return (whole.digest(), chunks)
     }
 }

@@ -12,27 +12,46 @@ struct YAMLValue {
     let node: Node
     let path: String
 
-    private init(_ node: Node, path: String) throws {
+    private init(_ node: Node, path: String) {
         self.node = node
         self.path = path
-        let anchor =
-            switch node {
-            case .scalar(let scalar): scalar.anchor
-            case .mapping(let mapping): mapping.anchor
-            case .sequence(let sequence): sequence.anchor
-            case .alias(let alias): Optional(alias.anchor)
-            }
-        if anchor != nil { throw failure("anchors and aliases are not taken; write the value out") }
     }
 
     /// Parses a file's text.
     static func parse(_ text: String) throws -> YAMLValue {
         try checkNesting(text)
         do {
-            guard let node = try Yams.compose(yaml: text) else { throw SourceFailure(file, "the file is empty") }
-            return try YAMLValue(node, path: "")
+            let parser = try Parser(yaml: text)
+            guard let node = try parser.singleRoot() else { throw SourceFailure(file, "the file is empty") }
+            // Nodes know their anchors only as long as the parser lives.
+            try withExtendedLifetime(parser) { try checkAnchors(node) }
+            return YAMLValue(node, path: "")
         } catch let error as YamlError {
             throw failure(error)
+        }
+    }
+
+    /// An alias stands behind its anchor, so the first anchor is met before anything is expanded.
+    private static func checkAnchors(_ node: Node) throws {
+        let anchor: Anchor?
+        switch node {
+        case .scalar(let scalar): anchor = scalar.anchor
+        case .alias(let alias): anchor = alias.anchor
+        case .sequence(let sequence): anchor = sequence.anchor
+        case .mapping(let mapping): anchor = mapping.anchor
+        }
+        guard anchor == nil else {
+            throw SourceFailure(
+                file, line: node.mark?.line, column: node.mark?.column, "anchors and aliases are not taken; write the value out")
+        }
+        switch node {
+        case .sequence(let sequence): for element in sequence { try checkAnchors(element) }
+        case .mapping(let mapping):
+            for (key, value) in mapping {
+                try checkAnchors(key)
+                try checkAnchors(value)
+            }
+        default: break
         }
     }
 
@@ -73,11 +92,11 @@ struct YAMLValue {
             let name = try YAMLValue(key, path: path).string()
             guard allowed.contains(name) else {
                 let near = allowed.first { $0.lowercased().filter(\.isLetter) == name.lowercased().filter(\.isLetter) }
-                throw try YAMLValue(key, path: path).failure(
+                throw YAMLValue(key, path: path).failure(
                     "'\(name)' is unknown; "
                         + (near.map { "did you mean '\($0)'?" } ?? "known are \(allowed.joined(separator: ", "))"))
             }
-            members[name] = try YAMLValue(value, path: path.isEmpty ? name : path + "." + name)
+            members[name] = YAMLValue(value, path: path.isEmpty ? name : path + "." + name)
         }
         return members
     }
@@ -88,7 +107,7 @@ struct YAMLValue {
         var members: [String: YAMLValue] = [:]
         for (key, value) in mapping {
             let name = try YAMLValue(key, path: path).string()
-            members[name] = try YAMLValue(value, path: path + "." + name)
+            members[name] = YAMLValue(value, path: path + "." + name)
         }
         return members
     }
@@ -109,7 +128,7 @@ struct YAMLValue {
 
     func list() throws -> [YAMLValue] {
         guard case .sequence(let sequence) = node else { throw failure("a list is expected") }
-        return try sequence.enumerated().map { try YAMLValue($1, path: "\(path)[\($0)]") }
+        return sequence.enumerated().map { YAMLValue($1, path: "\(path)[\($0)]") }
     }
 
     /// One text or a list of texts.

@@ -12,7 +12,7 @@ public final class BlobWriter: Sendable {
 
     private let store: BlobStore
     private let name: String
-    private let file: File
+    let file: File
     private let state = Mutex(State())
 
     init(store: BlobStore) throws {
@@ -35,6 +35,15 @@ public final class BlobWriter: Sendable {
         try state.withLock { state in
             guard state.open else { throw WriterClosed() }
             try file.write(bytes, at: state.size)
+            state.hash.update(bytes)
+            state.size += Int64(bytes.count)
+        }
+    }
+
+    /// Counts and hashes bytes that the caller has put at the end of the file itself.
+    func append(hashing bytes: UnsafeRawBufferPointer) {
+        nonisolated(unsafe) let bytes = bytes
+        state.withLock { state in
             state.hash.update(bytes)
             state.size += Int64(bytes.count)
         }

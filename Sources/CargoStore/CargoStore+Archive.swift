@@ -9,28 +9,37 @@ extension CargoStore {
     /// Verifies an archive and stores its parts; the warm path returns what is already there.
     ///
     /// Signatures are checked before the first byte of a layer is read. An archive file that was verified before and has not changed
-    /// since is not read again; any other is hashed whole, also when its parts are already here, so that a
+    /// since is not read again; of any other every byte is checked, also when its parts are already here, so that a
     /// changed archive is refused. With `guardingRollback` a release counter below the highest seen is refused.
     /// Blocks; call from `blocking`. Throws `Refusal`.
     public func ingest(
         archive path: FilePath, policy: VerificationPolicy, guardingRollback: Bool = false
     ) throws -> StoredCargo {
-        let archive = try CargoArchive(path: path)
+        try ArchiveVerification.asRefusals {
+            try ingest(try CargoArchive(path: path), policy: policy, guardingRollback: guardingRollback)
+        }
+    }
+
+    private func ingest(_ archive: CargoArchive, policy: VerificationPolicy, guardingRollback: Bool) throws -> StoredCargo {
         let release = try policy.verify(root: archive.root.digest, bundles: archive.signatures.map(\.bundle)) {
             guardingRollback ? index.counter(of: $0) : nil
         }
         let config = try archive.config()
         try release?.check(config)
         for layer in archive.manifest.layers { _ = try LayerRole(layer) }
+        let lease = try lease(archive.root.digest)
         if try !isWarm(archive) {
+            try archive.checkCanonical()
             // One ingest of a cargo at a time: the others wait and find it done.
             let lock = try lock(archive.root.digest.hex)
+            let growing = try self.lock(CargoStore.growth, .shared)
             if try !isWarm(archive) { try store(archive) }
+            try growing.unlock()
             try lock.unlock()
         }
         try note(release)
         try use(archive.root.digest)
-        return try stored(root: archive.root.digest, manifest: archive.manifest, config: config)
+        return try stored(root: archive.root.digest, content: archive.content, config: config, lease: lease)
     }
 
     /// This very file was verified before, and everything in it is here.
@@ -73,5 +82,5 @@ extension CargoStore {
     }
 
     /// Threads that hash at a time: as many as there are processors, at most 8.
-    static let threads = max(1, min(8, sysconf(Int32(_SC_NPROCESSORS_ONLN))))
+    public static let threads = max(1, min(8, sysconf(Int32(_SC_NPROCESSORS_ONLN))))
 }

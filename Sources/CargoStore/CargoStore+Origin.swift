@@ -13,6 +13,9 @@ extension CargoStore {
     ) async throws -> StoredCargo {
         let lock = try await waitingLock(digest.hex)
         defer { try? lock.unlock() }
+        let lease = try lease(digest)
+        let growing = try await waitingLock(CargoStore.growth, .shared)
+        defer { try? growing.unlock() }
         let documents = try await Documents(store: self, origin: origin, digest: digest)
         let release = try policy.verify(root: digest, bundles: documents.signatures.map(\.bundle)) {
             guardingRollback ? index.counter(of: $0) : nil
@@ -36,7 +39,7 @@ extension CargoStore {
         return try await blocking { [self] in
             try note(release)
             try use(digest)
-            return try stored(root: digest, manifest: documents.cargo, config: config)
+            return try stored(root: digest, content: documents.content, config: config, lease: lease)
         }
     }
 
@@ -59,9 +62,9 @@ extension CargoStore {
     }
 
     /// Waits for a lock without holding a thread; asks again every 20 ms.
-    private func waitingLock(_ name: String) async throws -> File {
+    private func waitingLock(_ name: String, _ kind: FileLock = .exclusive) async throws -> File {
         let file = try locks.open(name, .readWrite, options: .create)
-        while try !file.tryLock(.exclusive) { try await Task.sleep(for: .milliseconds(20)) }
+        while try !file.tryLock(kind) { try await Task.sleep(for: .milliseconds(20)) }
         return file
     }
 }

@@ -38,11 +38,17 @@ public final class CargoStore: Sendable {
     }
 
     /// Holds a lock of this store until the file is let go of; waits on the calling thread.
-    func lock(_ name: String) throws -> File {
+    func lock(_ name: String, _ kind: FileLock = .exclusive) throws -> File {
         let file = try locks.open(name, .readWrite, options: .create)
-        try file.lock(.exclusive)
+        try file.lock(kind)
         return file
     }
+
+    /// Held shared while blobs are stored for which no record stands yet, and exclusively while blobs without one are removed.
+    static let growth = "growth"
+
+    /// Keeps a cargo from being evicted as long as it is held, by this process alone or many.
+    func lease(_ root: Digest) throws -> CargoLease { CargoLease(try lock("lease-" + root.hex, .shared)) }
 
     /// Whether a blob is here with its whole content verified, hashing it again only when its file changed.
     func isVerified(_ descriptor: Descriptor) throws -> Bool {
@@ -97,7 +103,8 @@ public final class CargoStore: Sendable {
     }
 
     /// The parts of a cargo whose layers are all here.
-    func stored(root: Digest, manifest: ImageManifest, config: CargoConfig) throws -> StoredCargo {
+    func stored(root: Digest, content: RootContent, config: CargoConfig, lease: CargoLease) throws -> StoredCargo {
+        guard let manifest = content.cargo else { preconditionFailure("a root without a cargo is refused when it is read") }
         let parts = try manifest.layers.compactMap { layer -> StoredCargo.Part? in
             switch try LayerRole(layer) {
             case .none: nil
@@ -105,7 +112,13 @@ public final class CargoStore: Sendable {
             case .file(let path): .file(path: path, blob: blobs.path(of: layer.digest))
             }
         }
-        return StoredCargo(digest: root, manifest: manifest, config: config, parts: parts)
+        var image: StoredCargo.Image?
+        if case .index(_, let manifests) = content, let own = manifests.first(where: { $0 != manifest }) {
+            image = StoredCargo.Image(
+                manifest: own, config: blobs.path(of: own.config.digest),
+                layers: own.layers.map { StoredCargo.Image.Layer(descriptor: $0, blob: blobs.path(of: $0.digest)) })
+        }
+        return StoredCargo(digest: root, manifest: manifest, config: config, parts: parts, image: image, lease: lease)
     }
 
     /// The highest release counter that was seen of a cargo's name.

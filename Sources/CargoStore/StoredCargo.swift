@@ -1,4 +1,5 @@
 public import CargoArtifact
+internal import CargoFiles
 public import SystemPackage
 
 /// A verified cargo on disk, ready to run.
@@ -15,13 +16,30 @@ public struct StoredCargo: Sendable {
     public let config: CargoConfig
     /// In the order in which they are laid over each other.
     public let parts: [Part]
+    /// Set for container cargos with a bundled image.
+    public let image: Image?
+    /// Keeps its files in the store while this value lives.
+    let lease: CargoLease?
 
-    public init(digest: Digest, manifest: ImageManifest, config: CargoConfig, parts: [Part]) {
+    public init(digest: Digest, manifest: ImageManifest, config: CargoConfig, parts: [Part], image: Image? = nil) {
+        self.init(digest: digest, manifest: manifest, config: config, parts: parts, image: image, lease: nil)
+    }
+
+    init(digest: Digest, manifest: ImageManifest, config: CargoConfig, parts: [Part], image: Image?, lease: CargoLease?) {
         self.digest = digest
         self.manifest = manifest
         self.config = config
         self.parts = parts
+        self.image = image
+        self.lease = lease
     }
+}
+
+/// A cargo in use: `gc` and `rm` leave it alone until the last lease of it is let go of or its process ends.
+final class CargoLease: Sendable {
+    private let file: File
+
+    init(_ file: File) { self.file = file }
 }
 
 /// What a layer becomes inside `/cargo`.

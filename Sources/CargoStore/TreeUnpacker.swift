@@ -46,6 +46,8 @@ struct TreeUnpacker {
     private let limits: UnpackLimits
     private var bytes: Int64 = 0
     private var entries = 0
+    /// Files, folders and links that were made; folders that no entry names count too.
+    private var made = 0
     /// Folders that an entry named; a second such entry is a duplicate.
     private var named: Set<String> = []
     /// The folder that the last entry lay in, so that a run of siblings costs one lookup.
@@ -58,6 +60,20 @@ struct TreeUnpacker {
 
     /// Reads `source` from its start.
     static func unpack(_ source: File, into tree: Folder, limits: UnpackLimits) throws {
+        // libarchive converts names through the locale, and a program starts in "C", which knows no UTF-8. This thread
+        // alone is switched; where the host lacks the locale, names beyond ASCII are refused.
+        let utf8 = newlocale(1 << LC_CTYPE, "C.UTF-8", nil)
+        let before = utf8.flatMap { uselocale($0) }
+        defer {
+            if let utf8 {
+                uselocale(before)
+                freelocale(utf8)
+            }
+        }
+        try unpackInLocale(source, into: tree, limits: limits)
+    }
+
+    private static func unpackInLocale(_ source: File, into tree: Folder, limits: UnpackLimits) throws {
         guard let reader = archive_read_new() else { throw FileFailure("unpack", source.path.string, .noMemory) }
         defer { archive_read_free(reader) }
         // Exactly one gzip around exactly one tar: nothing is guessed from content.
@@ -84,9 +100,7 @@ struct TreeUnpacker {
 
     private mutating func add(_ entry: OpaquePointer, from reader: OpaquePointer) throws {
         entries += 1
-        guard entries <= limits.entries else {
-            throw Refusal("unpacked-size", "a layer unpacks to more than its declared \(limits.entries) files")
-        }
+        guard entries <= limits.entries else { throw tooMany() }
         guard let name = text(archive_entry_pathname_utf8(entry) ?? archive_entry_pathname(entry)) else {
             throw Refusal("path-encoding", "a file name in a layer is not UTF-8")
         }
@@ -163,7 +177,17 @@ struct TreeUnpacker {
         }
     }
 
-    private func make<Value>(_ path: SafePath, _ body: (String) throws -> Value) throws -> Value {
+    private mutating func count() throws {
+        made += 1
+        guard made <= limits.entries else { throw tooMany() }
+    }
+
+    private func tooMany() -> Refusal {
+        Refusal("unpacked-size", "a layer unpacks to more than its declared \(limits.entries) files and folders")
+    }
+
+    private mutating func make<Value>(_ path: SafePath, _ body: (String) throws -> Value) throws -> Value {
+        try count()
         do { return try body(path.parts[path.parts.count - 1]) } catch let failure as FileFailure {
             throw failure.errno == .fileExists ? duplicate(path) : failure
         }
@@ -183,12 +207,7 @@ struct TreeUnpacker {
         if let last, last.path == path { return last.folder }
         var folder = tree
         for part in parts {
-            if try folder.makeFolder(part, permissions: 0o755) {
-                entries += 1
-                guard entries <= limits.entries * 2 else {
-                    throw Refusal("unpacked-size", "a layer unpacks to more than its declared \(limits.entries) files")
-                }
-            }
+            if try folder.makeFolder(part, permissions: 0o755) { try count() }
             do { folder = try folder.folder(part) } catch let failure as FileFailure
                 where [.tooManySymbolicLinkLevels, .notDirectory].contains(failure.errno)
             {

@@ -62,17 +62,7 @@ struct Verify: ParsableCommand {
 
     private func check() throws -> VerifiedRelease {
         let policy = try ConfigFolder.trust(trust)
-        do {
-            let archive = try CargoArchive(path: FilePath(file))
-            try archive.checkCanonical()
-            let release = try policy.verify(root: archive.root.digest, bundles: archive.signatures.map(\.bundle))
-            try release.check(try archive.config())
-            try archive.checkBlobs(threads: 2)
-            return release
-        } catch is DecodingError {
-            throw Refusal("format", "a document in the archive does not have the fields that it must have")
-        } catch let failure as StrictJSONFailure {
-            throw Refusal("format", "a document in the archive is broken: \(failure)")
-        }
+        let archive = try ArchiveVerification.asRefusals { try CargoArchive(path: FilePath(file)) }
+        return try ArchiveVerification.verify(archive, policy: policy)
     }
 }

@@ -1,0 +1,129 @@
+import ArgumentParser
+import CargoArtifact
+import CargoFiles
+import CargoStore
+import FoundationEssentials
+import Glibc
+
+/// What is stored on this machine, and what may go.
+struct CacheCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "cache",
+        abstract: "Show and tend the cargos stored on this machine.",
+        subcommands: [List.self, Use.self, Collect.self, Pin.self, Unpin.self, Check.self, Remove.self])
+
+    static func open() throws -> CargoStore { try CargoStore(root: CargoStore.defaultRoot()) }
+
+    static func print(_ value: some Encodable) throws {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+        Swift.print(String(decoding: try encoder.encode(value), as: UTF8.self))
+    }
+
+    /// A digest as written or by the start of its hexadecimal digits, or `publisher/name:version`.
+    static func digest(_ text: String, in store: CargoStore) throws -> Digest {
+        if let digest = Digest(text) { return digest }
+        let found = try store.entries().filter { entry in
+            "\(entry.name):\(entry.version)" == text || (text.utf8.count >= 6 && entry.digest.hex.hasPrefix(text))
+        }
+        guard let first = found.first else {
+            throw Refusal("not-stored", "'\(text)' is not in the store; see 'cargo-run cache ls'")
+        }
+        guard found.count == 1 else {
+            throw Refusal("ambiguous", "'\(text)' fits \(found.count) cargos; write more of the digest")
+        }
+        return first.digest
+    }
+
+    struct List: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "ls", abstract: "List the stored cargos, the least recently used first.")
+        @Flag(help: "Print one JSON object a line.") var json = false
+
+        func run() throws {
+            for entry in try CacheCommand.open().entries() {
+                if json {
+                    try CacheCommand.print(entry)
+                } else {
+                    let marks = (entry.pinned ? " pinned" : "") + (entry.inUse ? " in use" : "")
+                    Swift.print("\(entry.digest.hex.prefix(12))  \(entry.size)  \(entry.name):\(entry.version)\(marks)")
+                }
+            }
+        }
+    }
+
+    struct Use: ParsableCommand {
+        static let configuration = CommandConfiguration(commandName: "du", abstract: "Show the bytes on disk.")
+        @Flag(help: "Print JSON.") var json = false
+
+        func run() throws {
+            let use = try CacheCommand.open().diskUse()
+            if json { return try CacheCommand.print(use) }
+            Swift.print("blobs \(use.blobs)\ntrees \(use.trees)\ntemporary \(use.temporary)\ntotal \(use.total)")
+        }
+    }
+
+    struct Collect: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "gc", abstract: "Remove what no cargo needs, and the least recently used cargos over a budget.",
+            discussion: "Pinned cargos and ones in use stay.")
+        @Option(help: "Bytes that may stay, such as 50GiB. Default: no cargo is evicted.") var maxBytes: ByteCount?
+        @Flag(help: "Print JSON.") var json = false
+
+        func run() throws {
+            let result = try CacheCommand.open().collect(budget: maxBytes?.bytes ?? .max)
+            if json { return try CacheCommand.print(result) }
+            for digest in result.evicted { Swift.print("evicted \(digest)") }
+            Swift.print("\(result.before - result.after) bytes freed, \(result.after) left")
+        }
+    }
+
+    struct Pin: ParsableCommand {
+        static let configuration = CommandConfiguration(commandName: "pin", abstract: "Keep a cargo until it is unpinned.")
+        @Argument(help: "A digest, the start of one, or publisher/name:version.") var cargo: String
+
+        func run() throws {
+            let store = try CacheCommand.open()
+            try store.pin(try CacheCommand.digest(cargo, in: store))
+        }
+    }
+
+    struct Unpin: ParsableCommand {
+        static let configuration = CommandConfiguration(commandName: "unpin", abstract: "Let a pinned cargo be evicted again.")
+        @Argument(help: "A digest, the start of one, or publisher/name:version.") var cargo: String
+
+        func run() throws {
+            let store = try CacheCommand.open()
+            try store.unpin(try CacheCommand.digest(cargo, in: store))
+        }
+    }
+
+    struct Check: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "verify", abstract: "Hash everything again; what is damaged is removed and named (exit 1).")
+        @Flag(help: "Print one JSON object a line.") var json = false
+
+        func run() throws {
+            let defects = try CacheCommand.open().check()
+            for defect in defects {
+                if json {
+                    try CacheCommand.print(defect)
+                } else {
+                    Swift.print("\(defect.kind) \(defect.digest): \(defect.message)")
+                }
+            }
+            if !defects.isEmpty { throw ExitCode(1) }
+            if !json { Swift.print("nothing is damaged") }
+        }
+    }
+
+    struct Remove: ParsableCommand {
+        static let configuration = CommandConfiguration(commandName: "rm", abstract: "Remove a cargo and what only it needed.")
+        @Argument(help: "A digest, the start of one, or publisher/name:version.") var cargo: String
+
+        func run() throws {
+            let store = try CacheCommand.open()
+            try store.remove(try CacheCommand.digest(cargo, in: store))
+        }
+    }
+}
