@@ -1,13 +1,14 @@
 internal import CArchive
 internal import CargoArtifact
-internal import CargoFiles
+public import CargoFiles
 internal import Glibc
 internal import SystemPackage
 
 /// What an unpacked layer may come to at most.
-struct UnpackLimits: Hashable {
-    var bytes: Int64
-    var entries: Int
+public struct UnpackLimits: Hashable, Sendable {
+    public var bytes: Int64
+    /// Files, folders and links.
+    public var entries: Int
 
     /// Bounds above what any layer may declare.
     static let hard = UnpackLimits(bytes: 256 << 30, entries: 2_000_000)
@@ -16,7 +17,7 @@ struct UnpackLimits: Hashable {
     static let bytesAnnotation = "dev.longshore.unpacked.bytes"
     static let entriesAnnotation = "dev.longshore.unpacked.entries"
 
-    init(bytes: Int64, entries: Int) {
+    public init(bytes: Int64, entries: Int) {
         self.bytes = bytes
         self.entries = entries
     }
@@ -41,7 +42,7 @@ struct UnpackLimits: Hashable {
 /// Every path is resolved by the kernel beneath the folder without following symbolic links, so whatever the
 /// archive made before, nothing is written outside. Files, folders, symbolic links that stay inside and hard links
 /// to files of the same archive are made; owners, times and set-id bits are not taken over.
-struct TreeUnpacker {
+public struct TreeUnpacker {
     private let tree: Folder
     private let limits: UnpackLimits
     private var bytes: Int64 = 0
@@ -58,8 +59,8 @@ struct TreeUnpacker {
         self.limits = limits
     }
 
-    /// Reads `source` from its start.
-    static func unpack(_ source: File, into tree: Folder, limits: UnpackLimits) throws {
+    /// Reads `source`, a gzipped tar, from its start. Throws `Refusal`; what was made by then stays for the caller to remove.
+    public static func unpack(_ source: File, into tree: Folder, limits: UnpackLimits) throws {
         // libarchive converts names through the locale, and a program starts in "C", which knows no UTF-8. This thread
         // alone is switched; where the host lacks the locale, names beyond ASCII are refused.
         let utf8 = newlocale(1 << LC_CTYPE, "C.UTF-8", nil)

@@ -1,16 +1,19 @@
 import ArgumentParser
 import CargoArtifact
+import CargoClient
 import CargoFiles
+import CargoSigning
 import CargoStore
 import FoundationEssentials
 import Glibc
+import SystemPackage
 
 /// What is stored on this machine, and what may go.
 struct CacheCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "cache",
         abstract: "Show and tend the cargos stored on this machine.",
-        subcommands: [List.self, Use.self, Collect.self, Pin.self, Unpin.self, Check.self, Remove.self])
+        subcommands: [Add.self, List.self, Use.self, Collect.self, Pin.self, Unpin.self, Check.self, Remove.self])
 
     static func open() throws -> CargoStore { try CargoStore(root: CargoStore.defaultRoot()) }
 
@@ -33,6 +36,28 @@ struct CacheCommand: ParsableCommand {
             throw Refusal("ambiguous", "'\(text)' fits \(found.count) cargos; write more of the digest")
         }
         return first.digest
+    }
+
+    struct Add: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "add", abstract: "Verify a .cargo file and store it, without running it.")
+        @Argument(help: "A .cargo file.") var file: String
+        @Option(help: "The trust file. Default: trust.json in $LONGSHORE_CONFIG (~/.config/longshore).") var trust: String?
+        @Flag(help: "Do not ask for a signature.") var unsigned = false
+
+        func run() throws {
+            var policy = VerificationPolicy.integrityOnly
+            if !unsigned {
+                policy = .trusted(try TrustPolicy(contentsOf: trust.map { FilePath($0) } ?? ClientSettings.trustFile()))
+            }
+            do {
+                let stored = try CacheCommand.open().ingest(archive: FilePath(file), policy: policy)
+                Swift.print("\(stored.digest)")
+            } catch let refusal as Refusal {
+                say("\(refusal)")
+                throw ExitCode(ProgramExit.refused)
+            }
+        }
     }
 
     struct List: ParsableCommand {
