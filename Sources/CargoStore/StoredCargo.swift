@@ -10,6 +10,21 @@ public struct StoredCargo: Sendable {
         case file(path: String, blob: FilePath)
     }
 
+    /// The image that a container cargo carries.
+    public struct Image: Hashable, Sendable {
+        public struct Layer: Hashable, Sendable {
+            public let descriptor: Descriptor
+            /// A gzipped tar.
+            public let blob: FilePath
+        }
+
+        public let manifest: ImageManifest
+        /// The image's config, whose digest is its identity.
+        public let config: FilePath
+        /// The lowest first.
+        public let layers: [Layer]
+    }
+
     /// Digest of the root manifest.
     public let digest: Digest
     public let manifest: ImageManifest

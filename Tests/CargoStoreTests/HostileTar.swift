@@ -26,6 +26,8 @@ struct HostileTar {
         put(octal(mode, 7), 100)
         put(octal(0, 7), 108)
         put(octal(0, 7), 116)
+        put(octal(0, 7), 329)
+        put(octal(0, 7), 337)
         put(rawSize ?? octal(size ?? content.count, 11), 124)
         put(octal(0, 11), 136)
         put(Array("        ".utf8), 148)
