@@ -4,5 +4,5 @@ import ArgumentParser
 struct Key: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Make keys, and say which ones are trusted.",
-        subcommands: [KeyCreate.self, KeyTrust.self])
+        subcommands: [KeyCreate.self, KeyList.self, KeyShow.self, KeyTrust.self, KeyRevoke.self])
 }

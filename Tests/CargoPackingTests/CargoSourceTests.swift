@@ -1,4 +1,6 @@
 import CargoArtifact
+import CargoFiles
+import SystemPackage
 import Testing
 
 @testable import CargoPacking
@@ -42,7 +44,8 @@ import Testing
         ("network: {egress: [nowhere]}\n", 5, 20, "host:port"), ("files: [../x]\n", 5, 9, "leads out"),
         ("files: [/etc]\n", 5, 9, "absolute"),
         ("cache: maybe\n", 5, 8, "true or false"), ("name: acme/y\n", 1, 1, "twice"), ("x: [\n", 6, 1, ""),
-        ("description: &a b\n", 5, 14, "anchors"), ("licenses: [&a [x], *a]\n", 5, 12, "anchors"), ("model: {weights: x}\n", 5, 8, "does not belong"),
+        ("description: &a b\n", 5, 14, "anchors"), ("licenses: [&a [x], *a]\n", 5, 12, "anchors"),
+        ("model: {weights: x}\n", 5, 8, "does not belong"),
         ("engine: llama\n", 5, 9, "publisher/name"),
     ]) func saysLineAndColumnOfAMistake(_ text: String, _ line: Int, _ column: Int, _ part: String) throws {
         do {
@@ -70,6 +73,22 @@ import Testing
             String(repeating: "a: {", count: 5000),
         ] {
             #expect(throws: SourceFailure.self) { try CargoSource(yaml: text) }
+        }
+    }
+}
+
+@Suite struct CargoTemplateTests {
+    @Test(arguments: CargoKind.allCases) func writesAnExampleThatReads(_ kind: CargoKind) throws {
+        try withScratch { (folder: Folder) throws in
+            let path = folder.path.appending("My Cargo")
+            let files = try CargoTemplate(kind: kind).write(to: path)
+            let source = try CargoPacker(source: path).readSource()
+            #expect(source.config.kind == kind && source.config.name == "example/my-cargo" && files.contains("cargo.yaml"))
+            #expect(throws: SourceFailure.self) { try CargoTemplate(kind: kind).write(to: path) }
+            if kind == .process || kind == .engine {
+                let packed = try CargoPacker(source: path).pack(to: folder.path.appending("a.cargo"))
+                #expect(packed.config == source.config)
+            }
         }
     }
 }
