@@ -31,6 +31,8 @@ struct OutputCollector: Sendable {
 
     func collect() throws -> Collected {
         var collected = Collected()
+        // A job may have closed its own folders and files; nobody of it is left who could change them now.
+        _ = source.withPlatformString { chmod($0, 0o700) }
         try walk(try Folder.open(source), into: try Folder.open(target, create: 0o755), prefix: "", depth: 0, &collected)
         collected.outputs.sort { $0.path < $1.path }
         return collected
@@ -61,6 +63,7 @@ struct OutputCollector: Sendable {
                         "output_limit", "the job's outputs are more than \(OutputCollector.depth) folders deep")
                     return
                 }
+                fchmodat(from.descriptor.rawValue, name, 0o700, 0)
                 guard let inner = try? from.folder(name) else {
                     skip(path, &collected)
                     continue
@@ -85,6 +88,7 @@ struct OutputCollector: Sendable {
             collected.limit = Refusal("output_limit", "the job left more than its \(maxBytes) bytes of output")
             return
         }
+        if status.permissions & 0o400 == 0 { fchmodat(from.descriptor.rawValue, name, 0o600, 0) }
         guard let file = try? from.open(name, .readOnly, options: .nonBlocking), let opened = try? file.status(),
             opened.kind == .regular, opened.size == status.size
         else {

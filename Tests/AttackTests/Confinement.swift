@@ -111,11 +111,15 @@ extension Machine {
     /// Folders of cgroups on this machine that a job's supervisor made and that are still there.
     static func jobCgroups() -> Set<String> {
         var found: Set<String> = []
-        let files = FileManager.default.enumerator(atPath: "/sys/fs/cgroup")
-        while let path = files?.nextObject() as? String {
-            let name = path.split(separator: "/").last ?? ""
-            if name.hasPrefix("job-"), path.contains("longshore") { found.insert(path) }
+        // An enumerator of Foundation stays on one file system, and every hierarchy is one of its own.
+        func walk(_ folder: String, _ depth: Int) {
+            guard depth < 8, let names = try? FileManager.default.contentsOfDirectory(atPath: folder) else { return }
+            for name in names where !name.contains(".") {
+                let path = folder + "/" + name
+                if name.hasPrefix("job-"), path.contains("longshore") { found.insert(path) } else { walk(path, depth + 1) }
+            }
         }
+        walk("/sys/fs/cgroup", 0)
         return found
     }
 }
