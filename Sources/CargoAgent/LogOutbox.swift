@@ -49,7 +49,9 @@ struct LogOutbox: Sendable {
         var joined: Piece?
         var left = LogOutbox.maximumBatch
         func close() {
-            if let piece = joined { chunks.append(LogChunk(stream: piece.stream, offset: piece.offset, bytes: piece.bytes)) }
+            if let piece = joined {
+                chunks.append(LogChunk(stream: piece.stream, offset: piece.offset, bytes: piece.bytes, compact: true))
+            }
             joined = nil
         }
         for piece in pieces[head...] where left > 0 && piece.end > sent {

@@ -20,7 +20,7 @@ public struct EventStream: AsyncSequence, Sendable {
     let cursor: EventCursor
     let follow: Bool
     let patience: Duration
-    /// Told of each lost connection.
+    /// Told once each time the connection is lost, however often it takes to get it back.
     let onReconnect: (@Sendable (ClientError) -> Void)?
     /// The first wait after a lost connection.
     var firstWait: Duration = .milliseconds(100)
@@ -100,9 +100,9 @@ public struct EventStream: AsyncSequence, Sendable {
             body = nil
             let now = ContinuousClock.now
             let since = lostSince ?? now
+            if lostSince == nil { stream.onReconnect?(error) }
             lostSince = since
             guard now - since < stream.patience else { throw error }
-            stream.onReconnect?(error)
             try await Task.sleep(for: backoff.next())
         }
     }
@@ -168,8 +168,12 @@ extension LogChunk {
     }
 
     /// The chunk that carries `bytes`: as text when they are UTF-8, else in base64.
-    public init(stream: Stream, offset: Int64, bytes: [UInt8]) {
-        if let text = String(validating: bytes, as: UTF8.self) {
+    ///
+    /// With `compact` text full of control characters goes in base64 too: JSON writes each in six bytes, and a
+    /// heartbeat of a mebibyte must not become six.
+    public init(stream: Stream, offset: Int64, bytes: [UInt8], compact: Bool = false) {
+        let controls = compact ? bytes.reduce(0) { $0 + ($1 < 32 && $1 != 10 && $1 != 9 && $1 != 13 ? 1 : 0) } : 0
+        if controls * 15 <= bytes.count, let text = String(validating: bytes, as: UTF8.self) {
             self.init(stream: stream, offset: offset, data: text)
         } else {
             self.init(stream: stream, offset: offset, dataBase64: Data(bytes).base64EncodedString())

@@ -27,7 +27,7 @@ struct JobFollower {
         var printer = LogPrinter()
         var attempt = fromAttempt
         let events = client.events(of: job) { error in
-            Streams.note("\(error); trying again")
+            Streams.note("lost the coordinator, trying again: \(error)")
         }
         for try await element in events {
             if element.cursor.attempt < fromAttempt { continue }

@@ -1,5 +1,6 @@
 import CargoClient
 import CargoWire
+import FoundationEssentials
 import Testing
 
 @testable import CargoAgent
@@ -35,6 +36,14 @@ import Testing
         }
         #expect(got == all)
         #expect(outbox.isDurable && outbox.held == 0)
+    }
+
+    @Test func `a batch of control characters stays small on the wire`() throws {
+        var outbox = LogOutbox()
+        outbox.append(.stdout, [UInt8](repeating: 7, count: LogOutbox.maximumBatch))
+        let batch = outbox.nextBatch()
+        #expect(try JSONEncoder().encode(batch).count < 2 << 20)
+        #expect(bytes(batch).count == LogOutbox.maximumBatch)
     }
 
     @Test func `a batch without an answer goes again, one that is durable does not`() {
