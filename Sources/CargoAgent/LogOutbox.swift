@@ -12,8 +12,13 @@ struct LogOutbox: Sendable {
 
     /// The most bytes that one heartbeat carries.
     static let maximumBatch = 1 << 20
-    /// The most that is held; beyond it the job waits.
+    /// The most chunks that one heartbeat carries: a job may change its stream at every byte.
+    static let maximumChunks = 4096
+    /// The most that is held, in bytes and in pieces; beyond it the job waits.
     static let maximumHeld = 4 << 20
+    static let maximumPieces = 16_384
+    /// Small neighbours of one stream are kept as one piece up to this.
+    private static let pieceSize = 64 << 10
 
     private var pieces: [Piece] = []
     /// The first piece that is still held.
@@ -33,13 +38,19 @@ struct LogOutbox: Sendable {
     }
 
     var held: Int64 { end - durable }
-    var isFull: Bool { held >= Int64(LogOutbox.maximumHeld) }
+    var isFull: Bool { held >= Int64(LogOutbox.maximumHeld) || pieces.count - head >= LogOutbox.maximumPieces }
     var hasUnsent: Bool { sent < end }
     var isDurable: Bool { durable == end }
 
     mutating func append(_ stream: LogChunk.Stream, _ bytes: [UInt8]) {
         guard !bytes.isEmpty else { return }
-        pieces.append(Piece(stream: stream, offset: end, bytes: bytes))
+        if let last = pieces.indices.last, last >= head, pieces[last].stream == stream,
+            pieces[last].bytes.count + bytes.count <= LogOutbox.pieceSize
+        {
+            pieces[last].bytes.append(contentsOf: bytes)
+        } else {
+            pieces.append(Piece(stream: stream, offset: end, bytes: bytes))
+        }
         end += Int64(bytes.count)
     }
 
@@ -62,6 +73,7 @@ struct LogOutbox: Sendable {
                 joined?.bytes.append(contentsOf: bytes)
             } else {
                 close()
+                guard chunks.count < LogOutbox.maximumChunks else { break }
                 joined = Piece(stream: piece.stream, offset: piece.offset + Int64(from), bytes: Array(bytes))
             }
             left -= bytes.count

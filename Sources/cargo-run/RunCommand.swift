@@ -173,6 +173,11 @@ struct RunCommand: AsyncParsableCommand {
     /// Runs while passing events on; a signal, or a reader that is gone, stops the job.
     private func supervise(_ request: RunRequest, _ store: CargoStore) async throws -> RunOutcome {
         let output = StandardOutput()
+        let shown = Mutex(
+            (
+                out: TerminalText(isTerminal: isatty(STDOUT_FILENO) == 1),
+                error: TerminalText(isTerminal: isatty(STDERR_FILENO) == 1)
+            ))
         let json = json
         let stopper = Stopper()
         let signals = Signals { number in
@@ -189,7 +194,8 @@ struct RunCommand: AsyncParsableCommand {
                             try await output.write(line, to: STDOUT_FILENO)
                         case .started: break
                         case .log(let stream, _, let bytes):
-                            try await output.write(bytes, to: stream == .stdout ? STDOUT_FILENO : STDERR_FILENO)
+                            let text = shown.withLock { stream == .stdout ? $0.out.shown(bytes) : $0.error.shown(bytes) }
+                            try await output.write(text, to: stream == .stdout ? STDOUT_FILENO : STDERR_FILENO)
                         }
                     } catch {
                         stopper.stop()

@@ -38,6 +38,23 @@ import Testing
         #expect(outbox.isDurable && outbox.held == 0)
     }
 
+    @Test func `a job that changes its stream at every byte fills neither memory nor a heartbeat`() throws {
+        var outbox = LogOutbox()
+        var written = 0
+        while !outbox.isFull {
+            outbox.append(written % 2 == 0 ? .stdout : .stderr, [UInt8(truncatingIfNeeded: written)])
+            written += 1
+        }
+        #expect(written <= LogOutbox.maximumPieces)
+        var got: [UInt8] = []
+        while outbox.hasUnsent {
+            let batch = outbox.nextBatch()
+            #expect(batch.count <= LogOutbox.maximumChunks)
+            got += bytes(batch)
+        }
+        #expect(got == (0..<written).map { UInt8(truncatingIfNeeded: $0) })
+    }
+
     @Test func `a batch of control characters stays small on the wire`() throws {
         var outbox = LogOutbox()
         outbox.append(.stdout, [UInt8](repeating: 7, count: LogOutbox.maximumBatch))
