@@ -115,7 +115,7 @@ public struct Agent: Service {
             logger.info("left by an earlier run of this agent: reporting it")
             await withTaskGroup(of: Void.self) { group in
                 await channel.beginReporting()
-                if !outcome.log.isEmpty { group.addTask { await channel.beat() } }
+                group.addTask { await channel.beat() }
                 for chunk in outcome.log { await channel.append(chunk) }
                 await delivery.deliver(outcome, of: entry, over: channel, logger)
                 group.cancelAll()

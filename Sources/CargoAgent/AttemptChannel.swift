@@ -50,6 +50,8 @@ actor AttemptChannel {
 
     /// Takes log bytes; waits while too much is held, which holds up the job.
     func append(_ stream: LogChunk.Stream, _ bytes: [UInt8]) async {
+        // Nobody will ask for these bytes again.
+        if reason == .leaseLost { return }
         let wasEmpty = !outbox.hasUnsent
         outbox.append(stream, bytes)
         if wasEmpty { bell.ring() }

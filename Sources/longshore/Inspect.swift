@@ -1,6 +1,7 @@
 import ArgumentParser
 import CargoArchive
 import CargoArtifact
+import CargoClient
 import CargoFiles
 import CargoSigning
 import FoundationEssentials

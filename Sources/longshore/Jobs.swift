@@ -5,8 +5,8 @@ public import CargoWire
 /// Lists jobs, and looks at one of them.
 struct Jobs: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "List jobs; show, cancel or replay one.",
-        subcommands: [List.self, Show.self, CancelJob.self, Replay.self], defaultSubcommand: List.self)
+        abstract: "List jobs; show, audit, cancel or replay one.",
+        subcommands: [List.self, Show.self, Audit.self, CancelJob.self, Replay.self], defaultSubcommand: List.self)
 
     struct List: AsyncParsableCommand {
         static let configuration = CommandConfiguration(abstract: "List jobs, newest first (the default).")
@@ -51,6 +51,37 @@ struct Jobs: AsyncParsableCommand {
         @OptionGroup var one: OneJob
 
         func run() async throws { try one.print(try await one.coordinator.client().job(one.id)) }
+    }
+
+    struct Audit: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Show every transition of a job with its hash.",
+            discussion: "With --verify the chain of hashes is computed anew here; exit code 1 when it does not hold.")
+
+        @Flag(help: "Compute the chain of hashes anew.")
+        var verify = false
+
+        @OptionGroup var one: OneJob
+
+        func run() async throws {
+            let audit = try await one.coordinator.client().audit(one.id)
+            if one.json {
+                try Streams.json(audit)
+            } else {
+                Streams.result(
+                    JobText.table(
+                        ["SEQ", "AT", "STATUS", "ATTEMPT", "ACTOR", "HASH"],
+                        audit.transitions.map {
+                            ["\($0.sequence)", $0.at, $0.status.rawValue, "\($0.attempt)", $0.actor, $0.hash]
+                        }))
+            }
+            guard verify else { return }
+            if let row = try audit.firstBreak() {
+                Streams.note("the chain breaks at transition \(row): it was changed after it was written")
+                throw ExitCode(ProgramExit.failed)
+            }
+            Streams.note("the chain holds: \(audit.transitions.count) transitions, head \(audit.head)")
+        }
     }
 
     struct CancelJob: AsyncParsableCommand {

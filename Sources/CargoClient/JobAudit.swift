@@ -1,0 +1,65 @@
+public import CargoArtifact
+import CargoSigning
+public import CargoWire
+import Crypto
+import FoundationEssentials
+
+/// A job's transitions with the hash that chains each to the one before (`GET /jobs/{id}/audit`).
+public struct JobAudit: Hashable, Sendable, Codable {
+    /// One transition.
+    public struct Row: Hashable, Sendable, Codable {
+        public var sequence: Int64
+        /// RFC 3339 with milliseconds, UTC.
+        public var at: String
+        public var actor: String
+        public var status: JobStatus
+        public var attempt: Int
+        public var host: String?
+        public var detail: JSONValue
+        /// 64 hexadecimal digits.
+        public var hash: String
+    }
+
+    public var id: String
+    /// The last row's hash.
+    public var head: String
+    public var transitions: [Row]
+
+    /// Computes the chain anew: the first row that does not follow from the one before; nil when it holds to the head.
+    ///
+    /// Every hash is SHA-256 over the hash before it (32 zero bytes at first) and
+    /// `longshore.audit.v1\nID\nSEQUENCE\nMILLISECONDS\nACTOR\nSTATUS\nATTEMPT\nHOST\n` and the row's detail as JSON with
+    /// sorted keys.
+    public func firstBreak() throws -> Int64? {
+        var previous = [UInt8](repeating: 0, count: 32)
+        for (index, row) in transitions.enumerated() {
+            guard row.sequence == Int64(index + 1), let milliseconds = JobAudit.milliseconds(row.at) else { return row.sequence }
+            var hash = SHA256()
+            hash.update(data: previous)
+            let head =
+                "longshore.audit.v1\n\(id)\n\(row.sequence)\n\(milliseconds)\n\(row.actor)\n\(row.status.rawValue)\n"
+                + "\(row.attempt)\n\(row.host ?? "")\n"
+            hash.update(data: Array(head.utf8))
+            hash.update(data: try wireEncoder().encode(row.detail))
+            let digest = hash.finalize()
+            guard CargoArtifact.Digest(digest).hex == row.hash else { return row.sequence }
+            previous = Array(digest)
+        }
+        return transitions.last?.hash == head ? nil : transitions.last?.sequence ?? 0
+    }
+
+    /// `2026-11-20T23:59:59.123Z` in milliseconds since 1970.
+    private static func milliseconds(_ text: String) -> Int64? {
+        guard text.utf8.count == 24, text.hasSuffix("Z"), let seconds = Timestamp.seconds(String(text.prefix(19)) + "Z"),
+            let fraction = Int64(text.dropFirst(20).prefix(3))
+        else { return nil }
+        return seconds * 1000 + fraction
+    }
+}
+
+extension CoordinatorClient {
+    /// `GET /jobs/{id}/audit`.
+    public func audit(_ job: String) async throws -> JobAudit {
+        try await transport.json(.init(path: "/jobs/\(PercentEncoding.segment(job))/audit"))
+    }
+}
