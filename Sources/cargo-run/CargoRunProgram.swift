@@ -8,8 +8,13 @@ struct CargoRunProgram: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "cargo-run",
         abstract: "Verify a cargo, run it confined, and return its exit code and outputs.",
+        usage: """
+            cargo-run FILE|REF [--unsigned] [--input PATH]… [--param k=v]… [--output DIR] [--json] [-- ARGS]
+            cargo-run agent [--coordinator URL] [--api-key-file FILE] [--slots N]
+            """,
         discussion: """
-            cargo-run FILE|REF runs one cargo here and now; 'cargo-run agent' runs jobs for a coordinator.
+            cargo-run FILE|REF runs one cargo here and now ('cargo-run run --help' has all its options); \
+            'cargo-run agent' runs jobs for a coordinator.
 
             EXIT STATUS
               the cargo's own code; 124 it ran out of time; 125 the runtime failed, or wrong usage; 126 refused \
