@@ -173,11 +173,7 @@ struct RunCommand: AsyncParsableCommand {
     /// Runs while passing events on; a signal, or a reader that is gone, stops the job.
     private func supervise(_ request: RunRequest, _ store: CargoStore) async throws -> RunOutcome {
         let output = StandardOutput()
-        let shown = Mutex(
-            (
-                out: TerminalText(isTerminal: isatty(STDOUT_FILENO) == 1),
-                error: TerminalText(isTerminal: isatty(STDERR_FILENO) == 1)
-            ))
+        let shown = ShownLog()
         let json = json
         let stopper = Stopper()
         let signals = Signals { number in
@@ -194,7 +190,7 @@ struct RunCommand: AsyncParsableCommand {
                             try await output.write(line, to: STDOUT_FILENO)
                         case .started: break
                         case .log(let stream, _, let bytes):
-                            let text = shown.withLock { stream == .stdout ? $0.out.shown(bytes) : $0.error.shown(bytes) }
+                            let text = shown.text(bytes, of: stream)
                             try await output.write(text, to: stream == .stdout ? STDOUT_FILENO : STDERR_FILENO)
                         }
                     } catch {
@@ -214,6 +210,16 @@ struct RunCommand: AsyncParsableCommand {
             guard let outcome else { throw CancellationError() }
             return outcome
         }
+    }
+}
+
+/// What of a job's log this program's own streams may show.
+private final class ShownLog: Sendable {
+    private let streams = Mutex(
+        (out: TerminalText(isTerminal: isatty(STDOUT_FILENO) == 1), error: TerminalText(isTerminal: isatty(STDERR_FILENO) == 1)))
+
+    func text(_ bytes: [UInt8], of stream: RunEvent.Stream) -> [UInt8] {
+        streams.withLock { stream == .stdout ? $0.out.shown(bytes) : $0.error.shown(bytes) }
     }
 }
 
