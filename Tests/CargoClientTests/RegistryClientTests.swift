@@ -85,8 +85,9 @@ import Testing
         let content = blob(Array("CONTENT".utf8))
         try await serving(registry.router) { client in
             let there = RegistryClient(client, name: name)
-            #expect(try await there.push(blob: content, from: file, offset: 7))
-            #expect(try await !there.push(blob: content, from: file, offset: 7))
+            let first = try await there.push(blob: content, from: file, offset: 7)
+            let second = try await there.push(blob: content, from: file, offset: 7)
+            #expect(first && !second)
         }
         #expect(registry.state.withLock { $0.blobs[content.digest.description] } == Array("CONTENT".utf8))
         #expect(registry.state.withLock { $0.calls } == ["blob"])
