@@ -58,7 +58,11 @@ final class BlobServer: Sendable {
         port = try Self.launch(script, arguments + ["0"], into: process, onEnd: onDeath)
     }
 
-    deinit { process.withLock { $0?.terminate() } }
+    deinit {
+        process.withLock { process in
+            if let process, process.isRunning { kill(process.processIdentifier, SIGKILL) }
+        }
+    }
 
     var url: String { "http://127.0.0.1:\(port)/blob" }
 
@@ -85,7 +89,7 @@ final class BlobServer: Sendable {
     ) throws -> Int {
         let process = Process()
         process.executableURL = URL(fileURLWithPath: "/usr/bin/python3")
-        process.arguments = [script.path] + arguments
+        process.arguments = [script.path] + arguments + ["\(getpid())"]
         let pipe = Pipe()
         process.standardOutput = pipe
         process.standardError = FileHandle.nullDevice
@@ -152,6 +156,12 @@ final class BlobServer: Sendable {
         for _ in range(500):
             try: s = S(("127.0.0.1", int(sys.argv[2])), H); break
             except OSError: time.sleep(0.01)
+        else: sys.exit(1)
+        def follow():
+            # Ends with the test process, however that ends.
+            while os.getppid() == int(sys.argv[3]): time.sleep(0.2)
+            os._exit(0)
+        threading.Thread(target=follow, daemon=True).start()
         print(s.server_address[1], flush=True)
         s.serve_forever()
         """
