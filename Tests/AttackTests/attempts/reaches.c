@@ -227,6 +227,9 @@ void be_victim(const char *abstract, int port, const char *path) {
     printf("%d\n", ntohs(address.sin_port));
     fflush(stdout);
     // Ends at SIGTERM, or with the test that started us.
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL); // whoever started us may have blocked it
     signal(SIGTERM, stop_waiting);
     for (pid_t parent = getppid(); !stopping && getppid() == parent;) usleep(50000);
     shmctl(segment, IPC_RMID, NULL);
