@@ -19,16 +19,27 @@ struct StubbornTests {
         await eventually(within: seconds) { Machine.processes(marked: mark).isEmpty }
     }
 
-    @Test(arguments: ["ignore-signals", "ignore-signals-in-many", "stop-self", "stop-group"], Caller.allCases)
-    func `what will not end is gone after its time and the grace`(what: String, caller: Caller) async throws {
+    /// All at once: each waits for its time and for the grace.
+    @Test func `what will not end is gone after its time and the grace`() async throws {
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            for caller in Caller.allCases {
+                for what in ["ignore-signals", "ignore-signals-in-many", "stop-self", "stop-group"] {
+                    group.addTask { try await outlasts(what, caller) }
+                }
+            }
+            try await group.waitForAll()
+        }
+    }
+
+    private func outlasts(_ what: String, _ caller: Caller) async throws {
         let place = try Confinement(caller)
         let (archive, mark) = try await cargo(in: place, what)
         let begin = ContinuousClock.now
         let run = try await place.run(archive, options: ["--time", "1s"], words: [mark])
-        #expect(run.code == 124 && run.outcome?["timed_out"]?.int == 1, "\(run.story)")
-        #expect(run.text == "up\n", "\(run.story)")
-        #expect(ContinuousClock.now - begin < .seconds(15))
-        #expect(await gone(mark), "\(Machine.processes(marked: mark))")
+        #expect(run.code == 124 && run.outcome?["timed_out"]?.int == 1, "\(what), \(caller): \(run.story)")
+        #expect(run.text == "up\n", "\(what), \(caller): \(run.story)")
+        #expect(ContinuousClock.now - begin < .seconds(30))
+        #expect(await gone(mark), "\(what), \(caller): \(Machine.processes(marked: mark))")
     }
 
     @Test(arguments: ["daemon", "daemon-holding-streams", "daemon-ignoring-signals"], Caller.allCases)
