@@ -40,7 +40,8 @@ struct EscapeTests {
         // A descriptor that the caller of cargo-run left open.
         let line = ["/bin/sh", "-c", "exec 9</etc/passwd; exec \"$@\"", "sh"] + place.command(archive, words: words)
         let finished = try await stage.start(line).finish()
-        victim.send(SIGTERM)
+        // Not SIGTERM: a child inherits the signals that the thread which started it has blocked.
+        victim.send(SIGKILL)
         _ = await victim.finish()
         return Verdicts(try finished.orFail("the job of all attempts").text)
     }
