@@ -164,11 +164,14 @@ extension Gateway {
         let id = try jobID(context)
         let path = try Gateway.rest(of: request, after: 3)
         _ = try await queue.store.holder(id, lease)
-        let (digest, size) = try await BlobTransfer.store(
-            request.body, in: blobs, expecting: nil, size: request.headers[.contentLength].flatMap { Int64($0) },
-            limit: Gateway.largestFile)
-        let output = OutputFile(path: path, size: size, sha256: digest.hex)
-        try await queue.store.stage(output, for: id, lease)
+        let output = try await BlobTransfer.store(
+            request.body, in: blobs, size: request.headers[.contentLength].flatMap { Int64($0) }, limit: Gateway.largestFile,
+            under: blobGuard
+        ) { digest, size in
+            let output = OutputFile(path: path, size: size, sha256: digest.hex)
+            try await queue.store.stage(output, for: id, lease)
+            return output
+        }
         return try Answer.json(output, status: .created)
     }
 

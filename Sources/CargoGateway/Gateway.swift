@@ -14,6 +14,7 @@ public struct Gateway: Sendable {
     let queue: JobQueue
     let blobs: BlobStore
     let registry: RegistryIndex
+    let blobGuard: BlobGuard
     let metrics: GatewayMetrics
     /// Where callbacks may go.
     let addresses: AddressPolicy
@@ -24,12 +25,13 @@ public struct Gateway: Sendable {
     static let largestFile: Int64 = 1 << 40
 
     public init(
-        queue: JobQueue, blobs: BlobStore, registry: RegistryIndex, metrics: GatewayMetrics,
+        queue: JobQueue, blobs: BlobStore, registry: RegistryIndex, blobGuard: BlobGuard, metrics: GatewayMetrics,
         addresses: AddressPolicy = AddressPolicy()
     ) {
         self.queue = queue
         self.blobs = blobs
         self.registry = registry
+        self.blobGuard = blobGuard
         self.metrics = metrics
         self.addresses = addresses
     }
@@ -38,7 +40,7 @@ public struct Gateway: Sendable {
         let router = Router(context: GatewayContext.self)
         router.add(middleware: ProblemMiddleware())
         let directory = queue.directory
-        RegistryRoutes<GatewayContext>(index: registry) { request, scope in
+        RegistryRoutes<GatewayContext>(index: registry, blobGuard: blobGuard) { request, scope in
             guard let principal = Credentials.token(of: request).flatMap(directory.authenticate) else {
                 throw RegistryError(401, "UNAUTHORIZED", "Send an API key as Bearer token or as the password of Basic.")
             }
