@@ -94,7 +94,7 @@ public struct Coordinator: Sendable {
             additionalChannelHandlers: [CloseWhenPeerCloses()], idleTimeout: .seconds(Coordinator.idleSeconds))
         http.httpDecoder = .init(maxHeaderFieldSize: 32 << 10, maxHeaderListSize: 64 << 10, maxHeaderFieldCount: 200)
         let application = Application(
-            router: gateway.router(), server: .http1(configuration: http),
+            router: try gateway.router(), server: .http1(configuration: http),
             configuration: ApplicationConfiguration(
                 address: .hostname(host, port: settings.port), serverName: "longshore", backlog: 4096,
                 availableConnectionsDelegate: MaximumAvailableConnections(Coordinator.mostConnections)),

@@ -140,6 +140,11 @@ struct ProblemMiddleware: RouterMiddleware {
             return GatewayError(503, "closing", "The coordinator is going down; send it again.").response
         } catch is HTTPError where request.uri.path.hasPrefix("/v2/") {
             return RegistryError.unsupported.response()
+        } catch let error as HTTPError where error.status == .notFound && OpenAPI.methods(of: request.uri.path) != nil {
+            let methods = OpenAPI.methods(of: request.uri.path) ?? []
+            var response = GatewayError(405, "method_not_allowed", "This path takes \(methods.joined(separator: ", ")).").response
+            response.headers[.allow] = methods.joined(separator: ", ")
+            return response
         } catch {
             if let known = GatewayError(error) { return known.response }
             context.logger.error("request failed", metadata: ["path": "\(request.uri.path)", "error": "\(error)"])

@@ -36,7 +36,7 @@ public struct Gateway: Sendable {
         self.addresses = addresses
     }
 
-    public func router() -> Router<GatewayContext> {
+    public func router() throws -> Router<GatewayContext> {
         let router = Router(context: GatewayContext.self)
         router.add(middleware: ProblemMiddleware())
         let directory = queue.directory
@@ -59,6 +59,7 @@ public struct Gateway: Sendable {
         addHosts(to: router)
         addAdmin(to: router)
         addHealth(to: router)
+        try addOpenAPI(to: router)
         return router
     }
 

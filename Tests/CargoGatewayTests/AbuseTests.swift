@@ -120,7 +120,8 @@ import Testing
             }
             for path in ["/hosts/next-job", "/jobs/x/heartbeat", "/jobs/x/complete", "/jobs/x/fail"] {
                 for body in bodies.prefix(7) {
-                    #expect((400..<500).contains(try await host.call(.POST, path, body: body).status), "\(path)")
+                    let status = try await host.call(.POST, path, body: body).status
+                    #expect((400..<500).contains(status), "\(path)")
                 }
             }
             let huge = [UInt8](repeating: 32, count: (16 << 20) + 1)

@@ -1,6 +1,7 @@
 import AsyncHTTPClient
 import CargoArtifact
 import CargoCoordinator
+import CargoQueue
 import CargoWire
 import FoundationEssentials
 import Logging
