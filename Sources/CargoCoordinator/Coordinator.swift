@@ -64,7 +64,8 @@ public struct Coordinator: Sendable {
         let addresses = AddressPolicy(allowed: settings.callbacks)
         let blobGuard = BlobGuard()
         let gateway = Gateway(
-            queue: queue, blobs: blobs, registry: registry, blobGuard: blobGuard, metrics: metrics, addresses: addresses)
+            queue: queue, blobs: blobs, registry: registry, blobGuard: blobGuard, metrics: metrics,
+            disk: DiskSpace(settings.data), addresses: addresses)
         self.gateway = gateway
         courier = Courier(
             outbox: queue.outbox, dial: Dial(policy: addresses), bell: bell, log: logger,

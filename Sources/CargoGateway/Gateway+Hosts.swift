@@ -101,7 +101,8 @@ extension Gateway {
         }
         let wait = min(60, max(0, ask.wait ?? 0))
         let claim = ClaimAsk(host: host, capabilities: ask.capabilities ?? HostCapabilities(), claimID: ask.claimID)
-        let granted = try await context.untilClosed { try await queue.claim(claim, wait: wait) }
+        let channel = context.channel
+        let granted = try await queue.claim(claim, wait: wait, isGone: { !channel.isActive })
         guard let granted else { return Response(status: .noContent) }
         guard context.channel.isActive else {
             // Who asked has gone: the job goes back at once instead of waiting for the lease to run out.

@@ -32,6 +32,7 @@ extension Gateway {
         router.get("/jobs/:id/audit") { request, context in try await audit(request, context) }
         router.post("/uploads") { request, _ in
             let principal = try caller(request, .write)
+            guard !disk.isFull else { throw GatewayError.diskFull }
             let upload = try await BlobTransfer.store(
                 request.body, in: blobs, size: request.headers[.contentLength].flatMap { Int64($0) },
                 limit: Gateway.largestFile, under: blobGuard
@@ -65,6 +66,7 @@ extension Gateway {
     /// - Parameter shape: which body a callback gets.
     func submission(_ request: Request, shape: String = "job") async throws -> Accepted {
         let principal = try caller(request, .write)
+        guard !disk.isFull else { throw GatewayError.diskFull }
         let bytes = try await bytes(of: request, limit: Gateway.largestJSON)
         let body = try StrictJSON.decode(JobRequest.self, from: bytes, limit: Gateway.largestJSON)
         var idempotency: NewJob.Idempotency?
@@ -110,9 +112,7 @@ extension Gateway {
         let principal = try caller(request, .read)
         let key = try key(context, principal)
         let wait = try wait(request, most: 60)
-        let (record, result, metadata) =
-            wait > 0
-            ? try await context.untilClosed { try await queue.job(key, wait: wait) } : try await queue.job(key, wait: 0)
+        let (record, result, metadata) = try await queue.job(key, wait: wait)
         return try Answer.json(try view(record, result, metadata: metadata))
     }
 

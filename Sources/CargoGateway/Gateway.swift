@@ -16,6 +16,7 @@ public struct Gateway: Sendable {
     let registry: RegistryIndex
     let blobGuard: BlobGuard
     let metrics: GatewayMetrics
+    let disk: DiskSpace
     /// Where callbacks may go.
     let addresses: AddressPolicy
 
@@ -26,20 +27,21 @@ public struct Gateway: Sendable {
 
     public init(
         queue: JobQueue, blobs: BlobStore, registry: RegistryIndex, blobGuard: BlobGuard, metrics: GatewayMetrics,
-        addresses: AddressPolicy = AddressPolicy()
+        disk: DiskSpace, addresses: AddressPolicy = AddressPolicy()
     ) {
         self.queue = queue
         self.blobs = blobs
         self.registry = registry
         self.blobGuard = blobGuard
         self.metrics = metrics
+        self.disk = disk
         self.addresses = addresses
     }
 
     public func router() throws -> Router<GatewayContext> {
         let router = Router(context: GatewayContext.self)
         router.add(middleware: ProblemMiddleware())
-        let directory = queue.directory
+        let (directory, disk) = (queue.directory, disk)
         RegistryRoutes<GatewayContext>(index: registry, blobGuard: blobGuard) { request, scope in
             guard let principal = Credentials.token(of: request).flatMap(directory.authenticate) else {
                 throw RegistryError(401, "UNAUTHORIZED", "Send an API key as Bearer token or as the password of Basic.")
@@ -47,6 +49,9 @@ public struct Gateway: Sendable {
             // A host pulls what it claims with its own token.
             guard principal.may(scope) || (scope == .read && principal.may(.host)) else {
                 throw RegistryError(403, "DENIED", "This key lacks the scope '\(scope.rawValue)'.")
+            }
+            guard scope != .publish || !disk.isFull else {
+                throw RegistryError(507, "DENIED", "The coordinator's disk is full; free space, then push again.")
             }
             return RegistryCaller(account: principal.account)
         }.add(to: router)
