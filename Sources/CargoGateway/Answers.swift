@@ -8,6 +8,7 @@ import HTTPTypes
 import Hummingbird
 import Logging
 import NIOCore
+import SystemPackage
 
 /// A refusal on its way to the client, in the shape of RFC 9457.
 struct GatewayError: Error, Hashable, Sendable {
@@ -109,9 +110,10 @@ struct GatewayError: Error, Hashable, Sendable {
 
 /// Answers in JSON.
 enum Answer {
+    /// Sorted keys: what stands under one id is the same bytes each time it is asked for.
     static var encoder: JSONEncoder {
         let encoder = JSONEncoder()
-        encoder.outputFormatting = [.withoutEscapingSlashes]
+        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
         return encoder
     }
 
