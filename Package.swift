@@ -122,13 +122,15 @@ let package = Package(
         room(
             "CargoGateway",
             [
-                "CargoArtifact", "CargoFiles", "CargoQueue", "CargoRegistry", "CargoSigning", "CargoStore", "CargoWebhooks", "CargoWire",
+                "CargoArtifact", "CargoFiles", "CargoQueue", "CargoRegistry", "CargoSigning", "CargoStore", "CargoWebhooks",
+                "CargoWire",
                 crypto, httpTypes, hummingbird, logging, nio, system,
             ]),
         room(
             "CargoCoordinator",
             [
-                "CargoArtifact", "CargoFiles", "CargoGateway", "CargoQueue", "CargoRegistry", "CargoStore", "CargoWebhooks", "CargoWire",
+                "CargoArtifact", "CargoFiles", "CargoGateway", "CargoQueue", "CargoRegistry", "CargoStore", "CargoWebhooks",
+                "CargoWire",
                 crypto, hummingbird, lifecycle, logging, nio, system,
                 .product(name: "AsyncHTTPClient", package: "async-http-client"),
                 .product(name: "HummingbirdCore", package: "hummingbird"),
@@ -150,7 +152,8 @@ let package = Package(
                 "CargoWire",
                 arguments, system,
             ]),
-        program("longshore-coordinator", ["CargoCoordinator", "CargoQueue", "CargoWebhooks", arguments, logging, lifecycle, system]),
+        program(
+            "longshore-coordinator", ["CargoCoordinator", "CargoQueue", "CargoWebhooks", arguments, logging, lifecycle, system]),
 
         // Measures the sandbox as a long-lived program calls it.
         .executableTarget(

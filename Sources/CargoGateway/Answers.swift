@@ -158,6 +158,7 @@ struct ProblemMiddleware: RouterMiddleware {
 
 /// Request headers of our own and those that HTTPTypes does not name. Each is a valid token (RFC 9110, section 5.1),
 /// so the initializer, which refuses only invalid ones, never gives nil.
+// swift-format-ignore: NeverForceUnwrap
 enum GatewayHeader {
     static let lease = HTTPField.Name("Longshore-Lease")!
     static let idempotencyKey = HTTPField.Name("Idempotency-Key")!

@@ -322,6 +322,7 @@ public struct RegistryRoutes<Context: RequestContext>: Sendable {
 
 /// The distribution specification's own header names. Each is a valid token (RFC 9110, section 5.1), so the
 /// initializer, which refuses only invalid ones, never gives nil.
+// swift-format-ignore: NeverForceUnwrap
 enum RegistryHeader {
     static let contentDigest = HTTPField.Name("Docker-Content-Digest")!
     static let uploadID = HTTPField.Name("Docker-Upload-UUID")!
