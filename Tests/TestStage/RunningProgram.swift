@@ -29,8 +29,9 @@ public final class RunningProgram: Sendable {
         process.environment = environment
         process.currentDirectoryURL = folder
         process.standardInput = FileHandle.nullDevice
-        process.standardOutput = try FileHandle(forWritingTo: stdoutFile)
-        process.standardError = try FileHandle(forWritingTo: stderrFile)
+        let outputs = try [stdoutFile, stderrFile].map { try FileHandle(forWritingTo: $0) }
+        process.standardOutput = outputs[0]
+        process.standardError = outputs[1]
         let (stream, continuation) = AsyncStream.makeStream(of: Int32.self, bufferingPolicy: .bufferingNewest(1))
         process.terminationHandler = { ended in
             let signalled = ended.terminationReason == .uncaughtSignal
@@ -40,6 +41,9 @@ public final class RunningProgram: Sendable {
         ended = stream
         self.process = process
         try process.run()
+        // The program has them now. A run of the suite starts thousands, and Foundation lists every open descriptor at
+        // each start.
+        for output in outputs { try output.close() }
     }
 
     public var pid: pid_t { process.processIdentifier }
