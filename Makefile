@@ -13,7 +13,7 @@ build: setup
 
 test: build
 	swift test --skip-build --no-parallel --skip 'CargoAgentTests|CargoClientTests'
-	scripts/retry 3 swift test --skip-build --no-parallel --filter 'CargoAgentTests|CargoClientTests'
+	SWIFT_BACKTRACE=enable=no scripts/retry 8 swift test --skip-build --no-parallel --filter 'CargoAgentTests|CargoClientTests'
 
 format:
 	swift format --in-place --recursive --parallel Package.swift Plugins Sources Tests
