@@ -12,8 +12,7 @@ build: setup
 	swift build --build-tests
 
 test: build
-	swift test --skip-build --no-parallel --skip 'CargoAgentTests|CargoClientTests'
-	SWIFT_BACKTRACE=enable=no scripts/retry 8 swift test --skip-build --no-parallel --filter 'CargoAgentTests|CargoClientTests'
+	swift test --skip-build --no-parallel
 
 format:
 	swift format --in-place --recursive --parallel Package.swift Plugins Sources Tests

@@ -175,7 +175,7 @@ let package = Package(
         tests(
             "CargoClientTests",
             [
-                "CargoArtifact", "CargoClient", "CargoFiles", "CargoWire", hummingbird, system,
+                "CargoArtifact", "CargoClient", "CargoFiles", "CargoWire", hummingbird, lifecycle, logging, system,
                 .product(name: "NIOCore", package: "swift-nio"),
             ]),
         tests(

@@ -63,8 +63,10 @@ import Testing
         let server = Application(
             router: coordinator.router, configuration: .init(address: .hostname("127.0.0.1", port: home.port)),
             onServerRunning: { announce.yield($0.localAddress?.port ?? 0) })
+        let serving = ServiceGroup(
+            configuration: .init(services: [server], gracefulShutdownSignals: [], logger: Logger(label: "server")))
+        async let served: Void = serving.run()
         try await withThrowingTaskGroup(of: Void.self) { group in
-            group.addTask { try? await server.run() }
             var iterator = ports.makeAsyncIterator()
             let port = try #require(await iterator.next())
             home.port = port
@@ -94,6 +96,9 @@ import Testing
             } catch { Issue.record(error) }
             group.cancelAll()
         }
+        // The agent is gone; a server that is cancelled instead traps in NIO's debug build when it was just writing.
+        await serving.triggerGracefulShutdown()
+        try? await served
     }
 
     @Test(.timeLimit(.minutes(1))) func `a job is claimed, its log and outcome arrive, and nothing of it stays`() async throws {

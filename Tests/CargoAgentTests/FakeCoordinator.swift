@@ -3,6 +3,7 @@ import CargoWire
 import FoundationEssentials
 import Hummingbird
 import NIOCore
+import ServiceLifecycle
 import Synchronization
 
 /// A coordinator that does what a test tells it to: hands out given claims, answers or fails each call, and remembers
@@ -90,7 +91,7 @@ final class FakeCoordinator: Sendable {
             if let status = await note(.claim(ask)) { return Self.problem(status) }
             if let claim { return Self.json(claim) }
             // A long poll, cut short by the end of the test.
-            try? await Task.sleep(for: .seconds(ask.wait ?? 0))
+            try? await cancelWhenGracefulShutdown { try await Task.sleep(for: .seconds(ask.wait ?? 0)) }
             return Response(status: .noContent)
         }
         router.post("/jobs/{id}/heartbeat") { [self] request, _ -> Response in

@@ -1,6 +1,8 @@
 import CargoWire
 import Hummingbird
+import Logging
 import NIOCore
+import ServiceLifecycle
 import Synchronization
 import Testing
 
@@ -96,13 +98,15 @@ func serving(
     let application = Application(
         router: router, configuration: .init(address: .hostname("127.0.0.1", port: 0)),
         onServerRunning: { announce.yield($0.localAddress?.port ?? 0) })
-    try await withThrowingTaskGroup(of: Void.self) { group in
-        group.addTask { try await application.run() }
-        var iterator = ports.makeAsyncIterator()
-        let port = try #require(await iterator.next())
-        let client = try CoordinatorClient(url: "http://127.0.0.1:\(port)", token: "test")
-        do { try await body(client) } catch { Issue.record(error) }
-        await client.shutdown()
-        group.cancelAll()
-    }
+    let services = ServiceGroup(
+        configuration: .init(services: [application], gracefulShutdownSignals: [], logger: Logger(label: "server")))
+    async let served: Void = services.run()
+    var iterator = ports.makeAsyncIterator()
+    let port = try #require(await iterator.next())
+    let client = try CoordinatorClient(url: "http://127.0.0.1:\(port)", token: "test")
+    do { try await body(client) } catch { Issue.record(error) }
+    await client.shutdown()
+    // A server that is cancelled instead traps in NIO's debug build when it was just writing.
+    await services.triggerGracefulShutdown()
+    try? await served
 }
