@@ -73,6 +73,13 @@ public final class Folder: Sendable {
 
     /// The names in this folder, sorted by bytes; refused when there are more than `limit`.
     public func entries(limit: Int = 1_000_000) throws -> [String] {
+        let found = try names(limit: limit)
+        guard found.unreadable == 0 else { throw FileFailure("list (a name is not UTF-8)", path.string, .illegalByteSequence) }
+        return found.names
+    }
+
+    /// The same for a stranger's folder: names that are not UTF-8 are counted instead of refused.
+    public func names(limit: Int) throws -> (names: [String], unreadable: Int) {
         let copy = clinux_openat(descriptor.rawValue, ".", O_RDONLY | O_DIRECTORY, 0)
         try check(copy, "list", path.string)
         guard let stream = fdopendir(copy) else {
@@ -81,16 +88,18 @@ public final class Folder: Sendable {
         }
         defer { closedir(stream) }
         var names: [String] = []
+        var unreadable = 0
         while let entry = readdir(stream) {
             let name = withUnsafeBytes(of: &entry.pointee.d_name) { bytes in
                 String(validating: bytes.prefix { $0 != 0 }, as: UTF8.self)
             }
-            guard let name else { throw FileFailure("list (a name is not UTF-8)", path.string, .illegalByteSequence) }
             if name == "." || name == ".." { continue }
-            guard names.count < limit else { throw FileFailure("list (too many entries)", path.string, .fileTooLarge) }
-            names.append(name)
+            guard names.count + unreadable < limit else {
+                throw FileFailure("list (too many entries)", path.string, .fileTooLarge)
+            }
+            if let name { names.append(name) } else { unreadable += 1 }
         }
-        return names.sorted { $0.utf8.lexicographicallyPrecedes($1.utf8) }
+        return (names.sorted { $0.utf8.lexicographicallyPrecedes($1.utf8) }, unreadable)
     }
 
     /// Replaces what is there.
@@ -115,19 +124,9 @@ public final class Folder: Sendable {
         return false
     }
 
-    /// Removes a folder and everything below it, without following symbolic links.
+    /// Removes a folder and everything below it, however deep, closed or oddly named, without following symbolic links.
     public func removeTree(_ name: String) throws {
-        guard let status = try status(name) else { return }
-        guard status.kind == .folder else {
-            try remove(name)
-            return
-        }
-        if status.permissions & 0o700 != 0o700 { fchmodat(descriptor.rawValue, name, 0o700, 0) }
-        let inner = try folder(name)
-        for entry in try inner.entries(limit: .max) { try inner.removeTree(entry) }
-        guard unlinkat(descriptor.rawValue, name, AT_REMOVEDIR) == 0 || Glibc.errno == ENOENT else {
-            throw failure("remove folder", name)
-        }
+        guard clinux_remove_tree(descriptor.rawValue, name) == 0 else { throw failure("remove folder", name) }
     }
 
     public func makeSymbolicLink(_ name: String, to target: String) throws {

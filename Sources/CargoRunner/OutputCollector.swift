@@ -40,11 +40,12 @@ struct OutputCollector: Sendable {
 
     private func walk(_ from: Folder, into to: Folder, prefix: String, depth: Int, _ collected: inout Collected) throws {
         // Empty folders count too, so that they cannot make this walk endless.
-        guard let names = try? from.entries(limit: maxFiles * 4 + 1000) else {
+        guard let (names, unreadable) = try? from.names(limit: maxFiles * 4 + 1000) else {
             collected.limit = Refusal(
                 "output_limit", "the folder /job/output/\(prefix) holds more entries than the job's \(maxFiles) files")
             return
         }
+        if unreadable > 0 { skip("\(prefix.isEmpty ? "" : prefix + "/")(\(unreadable) names that are not UTF-8)", &collected) }
         for name in names where collected.limit == nil {
             collected.seen += 1
             let path = prefix.isEmpty ? name : prefix + "/" + name

@@ -43,7 +43,8 @@ enum OutputWatch {
     /// Bytes on disk and entries below a folder; stops counting past `entries`.
     static func measure(_ folder: Folder, depth: Int, entries: Int) throws -> (bytes: Int64, entries: Int) {
         var use = (bytes: Int64(0), entries: 0)
-        guard let names = try? folder.entries(limit: entries) else { return (0, entries + 1) }
+        guard let (names, unreadable) = try? folder.names(limit: entries) else { return (0, entries + 1) }
+        use.entries += unreadable
         for name in names where use.entries <= entries {
             use.entries += 1
             guard let status = try? folder.status(name) else { continue }

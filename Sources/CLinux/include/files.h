@@ -39,4 +39,9 @@ int clinux_touch(int fd, int64_t nanoseconds);
 int clinux_forget(int fd, int64_t offset, int64_t length);
 // sync_file_range(2) SYNC_FILE_RANGE_WRITE: starts writing a range back without waiting for it.
 int clinux_start_writeback(int fd, int64_t offset, int64_t length);
+
+/// Removes a file, or a folder with everything below it however deep it is; no symbolic link is followed.
+/// A name that is not there is no error.
+int clinux_remove_tree(int folder, const char *name);
+
 #endif
