@@ -91,7 +91,7 @@ let package = Package(
         room(
             "CargoRunner",
             [
-                "CLinux", "CargoArtifact", "CargoFiles", "CargoSandbox", "CargoSigning", "CargoStore", crypto, system,
+                "CargoArtifact", "CargoFiles", "CargoSandbox", "CargoSigning", "CargoStore", crypto, system,
             ]),
         room(
             "CargoAgent",

@@ -49,7 +49,7 @@ final class JobFolder: Sendable {
     }
 
     /// Removes everything of the job from this host. Errors are left to `removeAbandoned` of a later job.
-    func remove() { try? TreeRemoval.remove(name, from: work) }
+    func remove() { try? work.removeTree(name) }
 
     /// Binds each input where the job's user may read it; copies it else.
     private static func inputs(_ inputs: [RunRequest.Input], in folder: Folder, user: JobUser) throws -> [SandboxSpec.Share] {
@@ -95,7 +95,7 @@ final class JobFolder: Sendable {
         defer { try? gate.unlock() }
         for name in (try? work.entries(limit: 10_000)) ?? [] where name.hasPrefix("job-") {
             guard let folder = try? work.folder(name), (try? folder.tryLock(.exclusive)) == true else { continue }
-            try? TreeRemoval.remove(name, from: work)
+            try? work.removeTree(name)
         }
     }
 }

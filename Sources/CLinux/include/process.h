@@ -63,9 +63,6 @@ int clinux_notification_refuse(int listener, uint64_t id, int error);
 void clinux_name_thread(const char *name);
 // Descriptors above every low number, so that they survive being renumbered.
 int clinux_duplicate_high(int descriptor);
-// Removes a folder below `parent` at any depth without recursion: folders inside are first moved up into `parent`
-// as NAME-1, NAME-2 …
-int clinux_remove_tree(int parent, const char *name);
 // Wait status taken apart.
 int clinux_exited(int status);
 int clinux_exit_code(int status);
