@@ -193,8 +193,9 @@ let package = Package(
         tests(
             "CargoGatewayTests",
             [
-                "CargoCoordinator", "CargoGateway", "CargoQueue", "CargoWire",
+                "CargoArtifact", "CargoCoordinator", "CargoGateway", "CargoQueue", "CargoWire", logging, nio, system,
                 .product(name: "AsyncHTTPClient", package: "async-http-client"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
             ]),
         // What tests of whole programs share.
         .target(name: "TestStage", path: "Tests/TestStage", swiftSettings: settings),

@@ -39,6 +39,7 @@ public struct Coordinator: Sendable {
     private let queue: JobQueue
     private let gateway: Gateway
     private let courier: Courier
+    private let retention: RetentionService
     /// The admin key, when this start made it: shown once.
     public let newAdminKey: String?
 
@@ -61,11 +62,15 @@ public struct Coordinator: Sendable {
         let blobs = try BlobStore(root: settings.data.appending("store"))
         let registry = try RegistryIndex(folder: settings.data.appending("registry"), blobs: blobs)
         let addresses = AddressPolicy(allowed: settings.callbacks)
-        let gateway = Gateway(queue: queue, blobs: blobs, registry: registry, metrics: metrics, addresses: addresses)
+        let blobGuard = BlobGuard()
+        let gateway = Gateway(
+            queue: queue, blobs: blobs, registry: registry, blobGuard: blobGuard, metrics: metrics,
+            disk: DiskSpace(settings.data), addresses: addresses)
         self.gateway = gateway
         courier = Courier(
             outbox: queue.outbox, dial: Dial(policy: addresses), bell: bell, log: logger,
             render: { try await gateway.webhookBody($0) })
+        retention = RetentionService(queue: queue, blobs: blobs, registry: registry, blobGuard: blobGuard, logger: logger)
         if folder.hasAdminKey {
             newAdminKey = nil
         } else {
@@ -90,7 +95,7 @@ public struct Coordinator: Sendable {
             additionalChannelHandlers: [CloseWhenPeerCloses()], idleTimeout: .seconds(Coordinator.idleSeconds))
         http.httpDecoder = .init(maxHeaderFieldSize: 32 << 10, maxHeaderListSize: 64 << 10, maxHeaderFieldCount: 200)
         let application = Application(
-            router: gateway.router(), server: .http1(configuration: http),
+            router: try gateway.router(), server: .http1(configuration: http),
             configuration: ApplicationConfiguration(
                 address: .hostname(host, port: settings.port), serverName: "longshore", backlog: 4096,
                 availableConnectionsDelegate: MaximumAvailableConnections(Coordinator.mostConnections)),
@@ -105,7 +110,8 @@ public struct Coordinator: Sendable {
             }, logger: logger)
         var configuration = ServiceGroupConfiguration(
             services: [
-                .init(service: QueueService(queue: queue)), .init(service: courier), .init(service: application),
+                .init(service: QueueService(queue: queue)), .init(service: courier), .init(service: retention),
+                .init(service: application),
                 .init(service: DrainService(queue: queue)),
             ],
             gracefulShutdownSignals: [.sigterm, .sigint], logger: logger)

@@ -1,4 +1,5 @@
 import CargoArtifact
+import CargoFiles
 import CargoQueue
 import CargoRegistry
 import CargoWire
@@ -47,9 +48,13 @@ struct GatewayError: Error, Hashable, Sendable {
             self.init(
                 error.status.code, "http_\(error.status.code)",
                 error.body ?? "There is nothing here that answers this method; see /openapi.json.")
+        case let error as FileFailure where error.errno == .noSpace: self = .diskFull
         default: return nil
         }
     }
+
+    static let diskFull = GatewayError(
+        507, "disk_full", "The coordinator's disk is full; nothing was kept. Free space, then send it again.")
 
     private init(_ error: StoreError) {
         switch error {
@@ -71,11 +76,7 @@ struct GatewayError: Error, Hashable, Sendable {
                 429, "quota_exceeded", "This account has \(most) queued jobs, its quota; wait for some to end or cancel some.")
         case .unavailable(let reason):
             let full = reason.contains("disk is full") || reason.contains("No space left")
-            self.init(
-                full ? 507 : 503, full ? "disk_full" : "unavailable",
-                full
-                    ? "The coordinator's disk is full; nothing was kept. Free space, then send it again."
-                    : "The coordinator could not keep this; send it again.")
+            self = full ? .diskFull : GatewayError(503, "unavailable", "The coordinator could not keep this; send it again.")
         }
     }
 
@@ -140,6 +141,11 @@ struct ProblemMiddleware: RouterMiddleware {
             return GatewayError(503, "closing", "The coordinator is going down; send it again.").response
         } catch is HTTPError where request.uri.path.hasPrefix("/v2/") {
             return RegistryError.unsupported.response()
+        } catch let error as HTTPError where error.status == .notFound && OpenAPI.methods(of: request.uri.path) != nil {
+            let methods = OpenAPI.methods(of: request.uri.path) ?? []
+            var response = GatewayError(405, "method_not_allowed", "This path takes \(methods.joined(separator: ", ")).").response
+            response.headers[.allow] = methods.joined(separator: ", ")
+            return response
         } catch {
             if let known = GatewayError(error) { return known.response }
             context.logger.error("request failed", metadata: ["path": "\(request.uri.path)", "error": "\(error)"])

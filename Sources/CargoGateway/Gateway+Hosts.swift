@@ -101,7 +101,8 @@ extension Gateway {
         }
         let wait = min(60, max(0, ask.wait ?? 0))
         let claim = ClaimAsk(host: host, capabilities: ask.capabilities ?? HostCapabilities(), claimID: ask.claimID)
-        let granted = try await context.untilClosed { try await queue.claim(claim, wait: wait) }
+        let channel = context.channel
+        let granted = try await queue.claim(claim, wait: wait, isGone: { !channel.isActive })
         guard let granted else { return Response(status: .noContent) }
         guard context.channel.isActive else {
             // Who asked has gone: the job goes back at once instead of waiting for the lease to run out.
@@ -164,11 +165,14 @@ extension Gateway {
         let id = try jobID(context)
         let path = try Gateway.rest(of: request, after: 3)
         _ = try await queue.store.holder(id, lease)
-        let (digest, size) = try await BlobTransfer.store(
-            request.body, in: blobs, expecting: nil, size: request.headers[.contentLength].flatMap { Int64($0) },
-            limit: Gateway.largestFile)
-        let output = OutputFile(path: path, size: size, sha256: digest.hex)
-        try await queue.store.stage(output, for: id, lease)
+        let output = try await BlobTransfer.store(
+            request.body, in: blobs, size: request.headers[.contentLength].flatMap { Int64($0) }, limit: Gateway.largestFile,
+            under: blobGuard
+        ) { digest, size in
+            let output = OutputFile(path: path, size: size, sha256: digest.hex)
+            try await queue.store.stage(output, for: id, lease)
+            return output
+        }
         return try Answer.json(output, status: .created)
     }
 

@@ -32,11 +32,15 @@ extension Gateway {
         router.get("/jobs/:id/audit") { request, context in try await audit(request, context) }
         router.post("/uploads") { request, _ in
             let principal = try caller(request, .write)
-            let (digest, size) = try await BlobTransfer.store(
-                request.body, in: blobs, expecting: nil, size: request.headers[.contentLength].flatMap { Int64($0) },
-                limit: Gateway.largestFile)
-            let upload = Upload(id: UUIDv7.make(), size: size, sha256: digest.hex)
-            try await queue.store.addUpload(upload, account: principal.account)
+            guard !disk.isFull else { throw GatewayError.diskFull }
+            let upload = try await BlobTransfer.store(
+                request.body, in: blobs, size: request.headers[.contentLength].flatMap { Int64($0) },
+                limit: Gateway.largestFile, under: blobGuard
+            ) { digest, size in
+                let upload = Upload(id: UUIDv7.make(), size: size, sha256: digest.hex)
+                try await queue.store.addUpload(upload, account: principal.account)
+                return upload
+            }
             return try Answer.json(upload, status: .created)
         }
     }
@@ -62,6 +66,7 @@ extension Gateway {
     /// - Parameter shape: which body a callback gets.
     func submission(_ request: Request, shape: String = "job") async throws -> Accepted {
         let principal = try caller(request, .write)
+        guard !disk.isFull else { throw GatewayError.diskFull }
         let bytes = try await bytes(of: request, limit: Gateway.largestJSON)
         let body = try StrictJSON.decode(JobRequest.self, from: bytes, limit: Gateway.largestJSON)
         var idempotency: NewJob.Idempotency?
@@ -72,9 +77,13 @@ extension Gateway {
             idempotency = NewJob.Idempotency(operation: "submit", key: key, bodyDigest: Data(SHA256.hash(data: bytes)))
         }
         let intake = JobIntake(queue: queue, blobs: blobs, registry: registry, addresses: addresses)
-        var job = try await intake.job(body, account: principal.account, idempotency: idempotency)
-        job.callback?.shape = shape
-        let submission = try await queue.store.submit(job)
+        let take = { () async throws -> Submission in
+            var job = try await intake.job(body, account: principal.account, idempotency: idempotency)
+            job.callback?.shape = shape
+            return try await queue.store.submit(job)
+        }
+        // Only a job with files names blobs.
+        let submission = body.files?.isEmpty ?? true ? try await take() : try await blobGuard.naming(take)
         return Accepted(job: submission.job, repeated: submission.repeated, metadata: body.metadata)
     }
 
@@ -94,8 +103,8 @@ extension Gateway {
             return status
         }
         let records = try await queue.store.jobs(of: principal.account, status: status, before: before, limit: limit)
-        let jobs = records.map { JobView.job($0, JobResult()) }
-        let next = records.count == limit ? records.last?.key.id.description : nil
+        let jobs = records.map { JobView.job($0.0, $0.1) }
+        let next = records.count == limit ? records.last?.0.key.id.description : nil
         return try Answer.json(JobList(jobs: jobs, next: next))
     }
 
@@ -103,9 +112,7 @@ extension Gateway {
         let principal = try caller(request, .read)
         let key = try key(context, principal)
         let wait = try wait(request, most: 60)
-        let (record, result, metadata) =
-            wait > 0
-            ? try await context.untilClosed { try await queue.job(key, wait: wait) } : try await queue.job(key, wait: 0)
+        let (record, result, metadata) = try await queue.job(key, wait: wait)
         return try Answer.json(try view(record, result, metadata: metadata))
     }
 

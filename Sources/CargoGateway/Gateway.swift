@@ -14,7 +14,9 @@ public struct Gateway: Sendable {
     let queue: JobQueue
     let blobs: BlobStore
     let registry: RegistryIndex
+    let blobGuard: BlobGuard
     let metrics: GatewayMetrics
+    let disk: DiskSpace
     /// Where callbacks may go.
     let addresses: AddressPolicy
 
@@ -24,27 +26,32 @@ public struct Gateway: Sendable {
     static let largestFile: Int64 = 1 << 40
 
     public init(
-        queue: JobQueue, blobs: BlobStore, registry: RegistryIndex, metrics: GatewayMetrics,
-        addresses: AddressPolicy = AddressPolicy()
+        queue: JobQueue, blobs: BlobStore, registry: RegistryIndex, blobGuard: BlobGuard, metrics: GatewayMetrics,
+        disk: DiskSpace, addresses: AddressPolicy = AddressPolicy()
     ) {
         self.queue = queue
         self.blobs = blobs
         self.registry = registry
+        self.blobGuard = blobGuard
         self.metrics = metrics
+        self.disk = disk
         self.addresses = addresses
     }
 
-    public func router() -> Router<GatewayContext> {
+    public func router() throws -> Router<GatewayContext> {
         let router = Router(context: GatewayContext.self)
         router.add(middleware: ProblemMiddleware())
-        let directory = queue.directory
-        RegistryRoutes<GatewayContext>(index: registry) { request, scope in
+        let (directory, disk) = (queue.directory, disk)
+        RegistryRoutes<GatewayContext>(index: registry, blobGuard: blobGuard) { request, scope in
             guard let principal = Credentials.token(of: request).flatMap(directory.authenticate) else {
                 throw RegistryError(401, "UNAUTHORIZED", "Send an API key as Bearer token or as the password of Basic.")
             }
             // A host pulls what it claims with its own token.
             guard principal.may(scope) || (scope == .read && principal.may(.host)) else {
                 throw RegistryError(403, "DENIED", "This key lacks the scope '\(scope.rawValue)'.")
+            }
+            guard scope != .publish || !disk.isFull else {
+                throw RegistryError(507, "DENIED", "The coordinator's disk is full; free space, then push again.")
             }
             return RegistryCaller(account: principal.account)
         }.add(to: router)
@@ -57,6 +64,7 @@ public struct Gateway: Sendable {
         addHosts(to: router)
         addAdmin(to: router)
         addHealth(to: router)
+        try addOpenAPI(to: router)
         return router
     }
 

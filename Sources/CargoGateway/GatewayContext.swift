@@ -1,7 +1,7 @@
 public import Hummingbird
 public import NIOCore
 
-/// What a request carries besides itself: its connection, so that a wait ends when the caller has gone.
+/// What a request carries besides itself: its connection, so that a wait can see that the caller has gone.
 public struct GatewayContext: RequestContext {
     public var coreContext: CoreRequestContextStorage
     public let channel: any Channel
@@ -9,19 +9,6 @@ public struct GatewayContext: RequestContext {
     public init(source: ApplicationRequestContextSource) {
         coreContext = .init(source: source)
         channel = source.channel
-    }
-
-    /// Runs a wait that is cancelled when the connection closes.
-    func untilClosed<Value: Sendable>(_ body: @escaping @Sendable () async throws -> Value) async throws -> Value {
-        // Not a child task: the close has to reach it from the event loop. It is awaited below, so it does not outlive
-        // the request.
-        let task = Task { try await body() }
-        channel.closeFuture.whenComplete { _ in task.cancel() }
-        return try await withTaskCancellationHandler {
-            try await task.value
-        } onCancel: {
-            task.cancel()
-        }
     }
 }
 

@@ -228,12 +228,32 @@ enum RelativePath {
 
 /// A job as its host sees it, encoded once at submit: id, attempt and lease are set before it without decoding it again.
 enum JobSpec {
-    static func encode(_ job: ClaimedJob) throws -> Data {
-        var fields = try JSONDecoder().decode([String: JSONValue].self, from: try Answer.encoder.encode(job))
-        fields["id"] = nil
-        fields["attempt"] = nil
-        return try Answer.encoder.encode(fields)
+    private struct Fields: Encodable {
+        var job: ClaimedJob
+
+        enum Key: String, CodingKey {
+            case tier, priority, cargo, digest, image, command, args, env, input, params, files, resources, timeout
+        }
+
+        func encode(to encoder: any Encoder) throws {
+            var container = encoder.container(keyedBy: Key.self)
+            try container.encode(job.tier, forKey: .tier)
+            try container.encode(job.priority, forKey: .priority)
+            try container.encodeIfPresent(job.cargo, forKey: .cargo)
+            try container.encodeIfPresent(job.digest, forKey: .digest)
+            try container.encodeIfPresent(job.image, forKey: .image)
+            try container.encodeIfPresent(job.command, forKey: .command)
+            try container.encodeIfPresent(job.args, forKey: .args)
+            try container.encodeIfPresent(job.env, forKey: .env)
+            try container.encodeIfPresent(job.input, forKey: .input)
+            try container.encodeIfPresent(job.params, forKey: .params)
+            try container.encode(job.files, forKey: .files)
+            try container.encodeIfPresent(job.resources, forKey: .resources)
+            try container.encodeIfPresent(job.timeout, forKey: .timeout)
+        }
     }
+
+    static func encode(_ job: ClaimedJob) throws -> Data { try Answer.encoder.encode(Fields(job: job)) }
 
     /// `{"job":{"id":…,"attempt":…,SPEC},"lease":…}`.
     static func claim(_ granted: GrantedClaim) throws -> [UInt8] {

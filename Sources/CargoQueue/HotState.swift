@@ -39,8 +39,8 @@ struct HotState {
     private var hosts: [String: SeenHost] = [:]
     private var lastTick: Uptime?
 
-    /// A host that has not asked or reported for so long is not waited for.
-    private let hostMemorySeconds = 60.0
+    /// A host that has not asked for work for so long is not waited for: one that waits asks again each 2 s.
+    private let hostMemorySeconds = 5.0
 
     mutating func saw(_ host: String, _ capabilities: HostCapabilities?, at now: Uptime) {
         hosts[host] = SeenHost(capabilities: capabilities ?? hosts[host]?.capabilities ?? HostCapabilities(), at: now)

@@ -102,15 +102,17 @@ public final class JobQueue: Sendable {
 
     // MARK: Claims
 
-    /// Waits up to `wait` seconds for a job. A cancelled task stops waiting and takes nothing.
-    public func claim(_ ask: ClaimAsk, wait: Double) async throws -> GrantedClaim? {
+    /// Waits up to `wait` seconds for a job. A cancelled task, or a caller that is gone, stops waiting and takes nothing.
+    public func claim(
+        _ ask: ClaimAsk, wait: Double, isGone: @Sendable () -> Bool = { false }
+    ) async throws -> GrantedClaim? {
         pace.saw(ask.host, ask.capabilities, at: settings.clocks.uptime())
-        let granted = try await claimOrWait(ask, wait: wait)
+        let granted = try await claimOrWait(ask, wait: wait, isGone: isGone)
         if let granted { pace.granted(granted.job.key.account, at: settings.clocks.uptime()) }
         return granted
     }
 
-    private func claimOrWait(_ ask: ClaimAsk, wait: Double) async throws -> GrantedClaim? {
+    private func claimOrWait(_ ask: ClaimAsk, wait: Double, isGone: @Sendable () -> Bool) async throws -> GrantedClaim? {
         let end = settings.clocks.uptime().advanced(bySeconds: wait)
         let bell = Doorbell()
         while true {
@@ -131,7 +133,7 @@ public final class JobQueue: Sendable {
             // Asked again each 2 s at the latest: a job kept for another host becomes ours when that host is gone.
             let cause = left > 0 ? await bell.wait(seconds: min(left, 2)) : []
             let unused = !waiters.leave(number) && cause.isEmpty
-            if Task.isCancelled || left <= 0 || cause.contains(.closing) {
+            if Task.isCancelled || left <= 0 || cause.contains(.closing) || isGone() {
                 if unused || cause.contains(.work) { waiters.wakeAny() }
                 return nil
             }

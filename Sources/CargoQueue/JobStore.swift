@@ -82,7 +82,7 @@ public protocol JobStore: Sendable {
     func submit(_ job: NewJob) async throws -> Submission
     func job(_ key: JobKey) async throws -> (JobRecord, JobResult, metadata: Data?)
     /// Newest first; `before` is the last id of the page before.
-    func jobs(of account: Int64, status: JobStatus?, before: JobID?, limit: Int) async throws -> [JobRecord]
+    func jobs(of account: Int64, status: JobStatus?, before: JobID?, limit: Int) async throws -> [(JobRecord, JobResult)]
     func transitions(of key: JobKey, after sequence: Int64, limit: Int) async throws -> [Transition]
     /// The same claim id gives the same claim while its lease lives. Nil when nothing waits that the host may run.
     func claim(_ ask: ClaimAsk) async throws -> GrantedClaim?

@@ -140,7 +140,6 @@ extension SQLiteJobStore {
         let held = hot.withLock { hot -> HotState.LiveLease? in
             guard let held = hot.live(id, lease) else { return nil }
             hot.renew(id, until: now.advanced(bySeconds: settings.leaseSeconds))
-            hot.saw(lease.host, nil, at: now)
             return held
         }
         guard let held else { throw StoreError.leaseLost }

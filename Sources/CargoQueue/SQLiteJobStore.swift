@@ -108,20 +108,22 @@ public final class SQLiteJobStore: JobStore, AccountStore {
     public func job(_ key: JobKey) async throws -> (JobRecord, JobResult, metadata: Data?) {
         try await database.read { database in
             guard let record = try SQLiteRows.load(database, key) else { throw StoreError.notFound }
-            var result = JobResult()
-            if let row = try Row.fetchOne(
-                try database.cachedStatement(sql: "SELECT exit, error, outputs FROM results WHERE account = ? AND id = ?"),
-                arguments: [key.account, key.id.bytes])
-            {
-                result.exit = try SQLiteRows.decode(ExitReport.self, row[0])
-                result.error = try SQLiteRows.decode(JobError.self, row[1])
-                result.outputs = try SQLiteRows.decode([OutputFile].self, row[2]) ?? []
-            }
+            let result = try Self.result(database, key)
             let metadata = try Data.fetchOne(
                 try database.cachedStatement(sql: "SELECT metadata FROM payloads WHERE account = ? AND id = ?"),
                 arguments: [key.account, key.id.bytes])
             return (record, result, metadata)
         }
+    }
+
+    private static func result(_ database: Database, _ key: JobKey) throws -> JobResult {
+        let statement = try database.cachedStatement(sql: "SELECT exit, error, outputs FROM results WHERE account = ? AND id = ?")
+        var result = JobResult()
+        guard let row = try Row.fetchOne(statement, arguments: [key.account, key.id.bytes]) else { return result }
+        result.exit = try SQLiteRows.decode(ExitReport.self, row[0])
+        result.error = try SQLiteRows.decode(JobError.self, row[1])
+        result.outputs = try SQLiteRows.decode([OutputFile].self, row[2]) ?? []
+        return result
     }
 
     /// The blobs behind a job's input files, HEX by name.
@@ -150,7 +152,7 @@ public final class SQLiteJobStore: JobStore, AccountStore {
         }
     }
 
-    public func jobs(of account: Int64, status: JobStatus?, before: JobID?, limit: Int) async throws -> [JobRecord] {
+    public func jobs(of account: Int64, status: JobStatus?, before: JobID?, limit: Int) async throws -> [(JobRecord, JobResult)] {
         try await database.read { database in
             var sql = "SELECT \(SQLiteRows.columns) FROM jobs WHERE account = ?"
             var arguments: StatementArguments = [account]
@@ -164,7 +166,9 @@ public final class SQLiteJobStore: JobStore, AccountStore {
             }
             arguments += [limit]
             let statement = try database.cachedStatement(sql: sql + " ORDER BY id DESC LIMIT ?")
-            return try Row.fetchAll(statement, arguments: arguments).map(SQLiteRows.record)
+            return try Row.fetchAll(statement, arguments: arguments).map(SQLiteRows.record).map { record in
+                (record, try Self.result(database, record.key))
+            }
         }
     }
 

@@ -32,14 +32,18 @@ public enum BlobTransfer {
         try await blocking { try rest.withUnsafeReadableBytes { try writer.write($0) } }
     }
 
-    /// Stores a whole body as one blob, checked against what was announced.
-    public static func store(
-        _ body: RequestBody, in blobs: BlobStore, expecting digest: CargoArtifact.Digest?, size: Int64?, limit: Int64
-    ) async throws -> (CargoArtifact.Digest, Int64) {
+    /// Stores a whole body as one blob, and lets `naming` write the row that names it before anyone finds it unused.
+    public static func store<Value>(
+        _ body: RequestBody, in blobs: BlobStore, size: Int64?, limit: Int64, under blobGuard: BlobGuard,
+        naming: (CargoArtifact.Digest, Int64) async throws -> Value
+    ) async throws -> Value {
         let writer = try await blocking { try blobs.writer() }
         do {
             try await receive(body, into: writer, limit: limit)
-            return try await blocking { try writer.finish(expecting: digest, size: size) }
+            return try await blobGuard.naming {
+                let (digest, size) = try await blocking { try writer.finish(expecting: nil, size: size) }
+                return try await naming(digest, size)
+            }
         } catch {
             try? await blocking { writer.discard() }
             throw error

@@ -80,6 +80,19 @@ public final class RegistryIndex: Sendable {
         return try folder.status(digest.hex) != nil && blobs.size(of: digest) != nil
     }
 
+    /// Whether any name has this blob or manifest.
+    public func names(_ digest: CargoArtifact.Digest) throws -> Bool {
+        for publisher in try root.entries() where !publisher.hasPrefix(".") {
+            let folder = try root.folder(publisher)
+            for short in try folder.entries() where short != "owner" && !short.hasPrefix(".") {
+                guard let name = CargoName("\(publisher)/\(short)") else { continue }
+                if try hasBlob(digest, in: name) { return true }
+                if try self.folder(name, "manifests", make: false)?.status(digest.hex) != nil { return true }
+            }
+        }
+        return false
+    }
+
     public func addBlob(_ digest: CargoArtifact.Digest, to name: CargoName) throws {
         try write([], digest.hex, name, "blobs")
     }

@@ -21,11 +21,13 @@ public struct RegistryRoutes<Context: RequestContext>: Sendable {
     private let index: RegistryIndex
     private let authorize: Authorize
     private let uploads = UploadSessions()
+    private let blobGuard: BlobGuard
     /// Bytes of one blob at most.
     private let largestBlob: Int64 = 1 << 40
 
-    public init(index: RegistryIndex, authorize: @escaping Authorize) {
+    public init(index: RegistryIndex, blobGuard: BlobGuard, authorize: @escaping Authorize) {
         self.index = index
+        self.blobGuard = blobGuard
         self.authorize = authorize
     }
 
@@ -185,15 +187,20 @@ public struct RegistryRoutes<Context: RequestContext>: Sendable {
         let query = call.request.uri.queryParameters
         if let mount = query["mount"], let from = query["from"] {
             let wanted = try digest(String(mount))
-            if let source = CargoName(from), try await blocking({ try index.hasBlob(wanted, in: source) }) {
-                try await blocking { try index.addBlob(wanted, to: name) }
-                return created(wanted, name)
+            let mounted = try await blobGuard.naming {
+                try await blocking {
+                    guard let source = CargoName(from), try index.hasBlob(wanted, in: source) else { return false }
+                    try index.addBlob(wanted, to: name)
+                    return true
+                }
             }
+            if mounted { return created(wanted, name) }
         }
         if let expected = query["digest"] {
             let wanted = try digest(String(expected))
-            _ = try await BlobTransfer.store(call.request.body, in: index.blobs, expecting: wanted, size: nil, limit: largestBlob)
-            try await blocking { try index.addBlob(wanted, to: name) }
+            let writer = try await blocking { try index.blobs.writer() }
+            try await BlobTransfer.receive(call.request.body, into: writer, limit: largestBlob)
+            try await keep(writer, wanted, name)
             return created(wanted, name)
         }
         let writer = try await blocking { try index.blobs.writer() }
@@ -253,12 +260,17 @@ public struct RegistryRoutes<Context: RequestContext>: Sendable {
             throw error
         }
         uploads.end(id)
-        let name = call.name
-        try await blocking {
-            try writer.finish(expecting: wanted, size: nil)
-            try index.addBlob(wanted, to: name)
+        try await keep(writer, wanted, call.name)
+        return created(wanted, call.name)
+    }
+
+    private func keep(_ writer: BlobWriter, _ digest: CargoArtifact.Digest, _ name: CargoName) async throws {
+        try await blobGuard.naming {
+            try await blocking {
+                try writer.finish(expecting: digest, size: nil)
+                try index.addBlob(digest, to: name)
+            }
         }
-        return created(wanted, name)
     }
 
     private func cancelUpload(_ call: Call) async throws -> Response {
@@ -292,12 +304,14 @@ public struct RegistryRoutes<Context: RequestContext>: Sendable {
         }
         let (name, version) = (call.name, tag)
         let type = request.headers[.contentType]
-        let subject = try await blocking {
-            let manifest = try PushedManifest(bytes, contentType: type)
-            try manifest.check(in: index, name, tag: version)
-            _ = try index.addManifest(
-                bytes, mediaType: manifest.mediaType, to: name, tag: version, referrer: try manifest.referrer(of: actual))
-            return manifest.subject
+        let subject = try await blobGuard.naming {
+            try await blocking {
+                let manifest = try PushedManifest(bytes, contentType: type)
+                try manifest.check(in: index, name, tag: version)
+                _ = try index.addManifest(
+                    bytes, mediaType: manifest.mediaType, to: name, tag: version, referrer: try manifest.referrer(of: actual))
+                return manifest.subject
+            }
         }
         var response = created(actual, call.name)
         response.headers[.location] = "/v2/\(call.name)/manifests/\(actual)"
