@@ -60,6 +60,7 @@ let package = Package(
         // C: the only rooms that know system call numbers and library headers.
         .target(name: "CLinux", cSettings: [.define("_GNU_SOURCE")]),
         .target(name: "CCurl", linkerSettings: [.linkedLibrary("dl")]),
+        .systemLibrary(name: "CPostgres", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
         .systemLibrary(name: "CSeccomp", pkgConfig: "libseccomp", providers: [.apt(["libseccomp-dev"])]),
         .systemLibrary(name: "CArchive", pkgConfig: "libarchive", providers: [.apt(["libarchive-dev"])]),
 
@@ -104,7 +105,7 @@ let package = Package(
         room(
             "CargoQueue",
             [
-                "CargoArtifact", "CargoFiles", "CargoWire", crypto, logging, system,
+                "CPostgres", "CargoArtifact", "CargoFiles", "CargoWire", crypto, logging, system,
                 .product(name: "GRDB", package: "GRDB.swift"),
             ]),
         room(
@@ -122,13 +123,15 @@ let package = Package(
         room(
             "CargoGateway",
             [
-                "CargoArtifact", "CargoFiles", "CargoQueue", "CargoRegistry", "CargoSigning", "CargoStore", "CargoWebhooks", "CargoWire",
+                "CargoArtifact", "CargoFiles", "CargoQueue", "CargoRegistry", "CargoSigning", "CargoStore", "CargoWebhooks",
+                "CargoWire",
                 crypto, httpTypes, hummingbird, logging, nio, system,
             ]),
         room(
             "CargoCoordinator",
             [
-                "CargoArtifact", "CargoFiles", "CargoGateway", "CargoQueue", "CargoRegistry", "CargoStore", "CargoWebhooks", "CargoWire",
+                "CargoArtifact", "CargoFiles", "CargoGateway", "CargoQueue", "CargoRegistry", "CargoStore", "CargoWebhooks",
+                "CargoWire",
                 crypto, hummingbird, lifecycle, logging, nio, system,
                 .product(name: "AsyncHTTPClient", package: "async-http-client"),
                 .product(name: "HummingbirdCore", package: "hummingbird"),
@@ -150,7 +153,8 @@ let package = Package(
                 "CargoWire",
                 arguments, system,
             ]),
-        program("longshore-coordinator", ["CargoCoordinator", "CargoQueue", "CargoWebhooks", arguments, logging, lifecycle, system]),
+        program(
+            "longshore-coordinator", ["CargoCoordinator", "CargoQueue", "CargoWebhooks", arguments, logging, lifecycle, system]),
 
         // Measures the sandbox as a long-lived program calls it.
         .executableTarget(
@@ -199,6 +203,7 @@ let package = Package(
             ]),
         // What tests of whole programs share.
         .target(name: "TestStage", path: "Tests/TestStage", swiftSettings: settings),
+        tests("ChaosTests", []),
         tests("EndToEndTests", ["CargoArtifact", "CargoWire", "TestStage", system]),
         .testTarget(
             name: "AttackTests", dependencies: ["TestStage"], exclude: ["attempts"], swiftSettings: settings),
