@@ -32,7 +32,7 @@ extension CargoStore {
                 }
             }
             for blob in order where try await !blocking({ [self] in try isVerified(blob) }) {
-                try await fetch(blob, from: origin)
+                try await fetch(blob, of: documents.cargo, from: origin)
             }
             try await blocking { [self] in try complete(digest, blobs: order, manifest: documents.cargo) }
         }
@@ -43,8 +43,8 @@ extension CargoStore {
         }
     }
 
-    private func fetch(_ blob: Descriptor, from origin: some CargoOrigin) async throws {
-        if try await origin.fetch(blob, chunks: nil, into: blobs) {
+    private func fetch(_ blob: Descriptor, of manifest: ImageManifest, from origin: some CargoOrigin) async throws {
+        if try await origin.fetch(blob, chunks: chunks(of: blob, in: manifest), into: blobs) {
             return try await blocking { [self] in try noteVerified(blob.digest) }
         }
         let writer = try blobs.writer()

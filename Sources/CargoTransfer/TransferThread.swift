@@ -16,6 +16,11 @@ struct TransferThread: ~Copyable {
         let result = pthread_create(
             &thread, nil,
             { argument in
+                // TLS writes to closed sockets without MSG_NOSIGNAL: such a signal stays with this thread and ends with it.
+                var signals = sigset_t()
+                sigemptyset(&signals)
+                sigaddset(&signals, SIGPIPE)
+                pthread_sigmask(SIG_BLOCK, &signals, nil)
                 if let argument { Unmanaged<Body>.fromOpaque(argument).takeRetainedValue().run() }
                 return nil
             }, box.toOpaque())
