@@ -121,7 +121,7 @@ struct ExhaustionTests {
         async throws
     {
         let begin = ContinuousClock.now
-        let run = try await run(caller, ["deep", "1000", "/job/output"])
+        let run = try await run(caller, ["deep", "300", "/job/output"])
         #expect(run.outcome != nil, "\(run.story)")
         #expect(ContinuousClock.now - begin < .seconds(60))
     }
