@@ -8,6 +8,7 @@ import HTTPTypes
 import Hummingbird
 import Logging
 import NIOCore
+import SystemPackage
 
 /// A refusal on its way to the client, in the shape of RFC 9457.
 struct GatewayError: Error, Hashable, Sendable {

@@ -235,7 +235,6 @@ extension PostgresJobStore {
         memory.withLock { memory in
             memory.leases[id]?.renewed = true
             memory.leases[id]?.until = now.advanced(bySeconds: settings.leaseSeconds)
-            memory.saw(lease.host, nil, at: now)
         }
         return known.cancel
     }

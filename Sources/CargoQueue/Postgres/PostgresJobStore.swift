@@ -111,12 +111,7 @@ public final class PostgresJobStore: JobStore, AccountStore {
                     + "LEFT JOIN results r USING (account, id) LEFT JOIN payloads p USING (account, id) "
                     + "WHERE account = $1 AND id = $2", [.int(key.account), .id(key.id)])
             guard let row = rows.first else { throw StoreError.notFound }
-            let at = PostgresRecord.columnCount
-            var result = JobResult()
-            result.exit = try SQLiteRows.decode(ExitReport.self, row.text(at))
-            result.error = try SQLiteRows.decode(JobError.self, row.text(at + 1))
-            result.outputs = try SQLiteRows.decode([OutputFile].self, row.text(at + 2)) ?? []
-            return (try PostgresRecord.record(row), result, row.data(at + 3))
+            return (try PostgresRecord.record(row), try PostgresRecord.result(row), row.data(PostgresRecord.columnCount + 3))
         }
     }
 
@@ -147,13 +142,14 @@ public final class PostgresJobStore: JobStore, AccountStore {
         }
     }
 
-    public func jobs(of account: Int64, status: JobStatus?, before: JobID?, limit: Int) async throws -> [JobRecord] {
+    public func jobs(of account: Int64, status: JobStatus?, before: JobID?, limit: Int) async throws -> [(JobRecord, JobResult)] {
         try await pool.read { connection in
             try connection.run(
-                "SELECT \(PostgresRecord.columns) FROM jobs j WHERE account = $1 AND ($2::uuid IS NULL OR id < $2) "
+                "SELECT \(PostgresRecord.columns), r.exit, r.error, r.outputs FROM jobs j LEFT JOIN results r USING (account, id) "
+                    + "WHERE account = $1 AND ($2::uuid IS NULL OR id < $2) "
                     + "AND ($3::smallint IS NULL OR status = $3) ORDER BY id DESC LIMIT $4",
                 [.int(account), .bytes(before?.bytes), .int(status.map { Int64(SQLiteRows.code($0)) }), .int(limit)]
-            ).map(PostgresRecord.record)
+            ).map { (try PostgresRecord.record($0), try PostgresRecord.result($0)) }
         }
     }
 

@@ -30,8 +30,8 @@ struct PostgresMemory {
     var lastTick: Uptime?
     var lastPoll: Uptime?
 
-    /// A host that has not asked or reported for so long is not waited for.
-    private let hostMemorySeconds = 60.0
+    /// A host that has not asked for work for so long is not waited for: one that waits asks again each 2 s.
+    private let hostMemorySeconds = 5.0
     private let mostRemembered = 100_000
 
     mutating func saw(_ host: String, _ capabilities: HostCapabilities?, at now: Uptime) {

@@ -9,6 +9,15 @@ enum PostgresRecord {
         + "j.started, j.finished, j.cargo, j.digest, j.requirement, j.host, j.token, j.avoided, j.seq, j.head"
     static let columnCount: Int32 = 22
 
+    /// Of a row whose columns after the record's are the result's `exit, error, outputs`.
+    static func result(_ row: PostgresRows.Row) throws -> JobResult {
+        var result = JobResult()
+        result.exit = try SQLiteRows.decode(ExitReport.self, row.text(columnCount))
+        result.error = try SQLiteRows.decode(JobError.self, row.text(columnCount + 1))
+        result.outputs = try SQLiteRows.decode([OutputFile].self, row.text(columnCount + 2)) ?? []
+        return result
+    }
+
     static func record(_ row: PostgresRows.Row) throws -> JobRecord {
         let avoided = (row.text(19) ?? "").split(separator: ",").map(String.init)
         var state = JobState(maxAttempts: Int(row.int(8) ?? 1))
