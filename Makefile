@@ -2,7 +2,7 @@
 export LONGSHORE_STRICT := 1
 BUILD := .build/debug
 
-.PHONY: setup build test check format lint demo up down release bench fuzz test-vm clean
+.PHONY: setup build test check format lint demo up down release bench chaos fuzz test-vm clean
 
 ## Install what the project needs from the system, and Python wheels for the tests.
 setup:
@@ -47,6 +47,11 @@ bench: release
 ## cgroup v2 in a virtual machine of its own.
 test-vm: build
 	@scripts/test-vm $(BUILD)
+
+## What the queue promises while its programs are killed 200 times, its disk fills, its clock leaps and it is stopped.
+chaos: setup
+	swift build --product longshore-coordinator
+	@scripts/chaos $(BUILD) --kills $(or $(KILLS),200)
 
 ## Ten minutes for each target: `make fuzz SECONDS=60` for less.
 fuzz: setup

@@ -60,6 +60,7 @@ let package = Package(
         // C: the only rooms that know system call numbers and library headers.
         .target(name: "CLinux", cSettings: [.define("_GNU_SOURCE")]),
         .target(name: "CCurl", linkerSettings: [.linkedLibrary("dl")]),
+        .systemLibrary(name: "CPostgres", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
         .systemLibrary(name: "CSeccomp", pkgConfig: "libseccomp", providers: [.apt(["libseccomp-dev"])]),
         .systemLibrary(name: "CArchive", pkgConfig: "libarchive", providers: [.apt(["libarchive-dev"])]),
 
@@ -104,7 +105,7 @@ let package = Package(
         room(
             "CargoQueue",
             [
-                "CargoArtifact", "CargoFiles", "CargoWire", crypto, logging, system,
+                "CPostgres", "CargoArtifact", "CargoFiles", "CargoWire", crypto, logging, system,
                 .product(name: "GRDB", package: "GRDB.swift"),
             ]),
         room(
@@ -202,6 +203,7 @@ let package = Package(
             ]),
         // What tests of whole programs share.
         .target(name: "TestStage", path: "Tests/TestStage", swiftSettings: settings),
+        tests("ChaosTests", []),
         tests("EndToEndTests", ["CargoArtifact", "CargoWire", "TestStage", system]),
         .testTarget(
             name: "AttackTests", dependencies: ["TestStage"], exclude: ["attempts"], swiftSettings: settings),

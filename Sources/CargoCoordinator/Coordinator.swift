@@ -23,6 +23,8 @@ public struct CoordinatorSettings: Sendable {
     public var host = "127.0.0.1"
     public var port = 8080
     public var store = StoreSettings()
+    /// A PostgreSQL database (anything libpq reads); nil: SQLite in the data folder.
+    public var database: String?
     /// Addresses that callbacks may go to besides the public ones.
     public var callbacks: [AddressBlock] = []
     /// Seconds that open requests have to end after SIGTERM.
@@ -58,7 +60,11 @@ public struct Coordinator: Sendable {
         hooks.onCommit = { metrics.committed($0) }
         let bell = Doorbell()
         hooks.onWebhook = { bell.ring(.work) }
-        queue = try await JobQueue(folder: settings.data, settings: settings.store, hooks: hooks)
+        if let database = settings.database {
+            queue = try await JobQueue(folder: settings.data, database: database, settings: settings.store, hooks: hooks)
+        } else {
+            queue = try await JobQueue(folder: settings.data, settings: settings.store, hooks: hooks)
+        }
         let blobs = try BlobStore(root: settings.data.appending("store"))
         let registry = try RegistryIndex(folder: settings.data.appending("registry"), blobs: blobs)
         let addresses = AddressPolicy(allowed: settings.callbacks)

@@ -28,12 +28,13 @@ public enum KeyCommand {
     }
 
     public static func create(
-        data: String, name: String, scopes: [String], account: String
+        data: String, store: String? = nil, name: String, scopes: [String], account: String
     ) async throws -> (id: String, key: String) {
         let path = FilePath(data)
         do {
-            let coordinator = try await Coordinator(
-                CoordinatorSettings(data: path), logger: Logger(label: "longshore-coordinator"))
+            var settings = CoordinatorSettings(data: path)
+            settings.database = store
+            let coordinator = try await Coordinator(settings, logger: Logger(label: "longshore-coordinator"))
             defer { coordinator.close() }
             let key = try await coordinator.createKey(
                 name: name, scopes: Set(scopes.compactMap(Scope.init(rawValue:))), account: account)

@@ -66,6 +66,15 @@ public final class JobQueue: Sendable {
         }
     }
 
+    /// The same on a PostgreSQL database that several coordinators share, logs in this one's folder.
+    public convenience init(
+        folder: FilePath, database url: String, settings: StoreSettings = StoreSettings(), hooks: StoreHooks = StoreHooks()
+    ) async throws {
+        try await self.init(logs: folder.appending("logs"), settings: settings, hooks: hooks) { settings, hooks in
+            try PostgresJobStore(url: url, settings: settings, hooks: hooks)
+        }
+    }
+
     /// The store is made before the logs that it must seal: this stands between them.
     private final class Sealing: Sendable {
         private let action = Mutex<(@Sendable (JobID, Int) -> Void)?>(nil)

@@ -19,6 +19,10 @@ extension Admin.Key {
         @Option(help: ArgumentHelp("The coordinator's data folder; a server that runs on it is asked.", valueName: "DIR"))
         var data: String
 
+        @Option(
+            help: ArgumentHelp("The PostgreSQL database of that folder's server, when it has one.", valueName: "postgres://…"))
+        var store: String?
+
         @Option(help: ArgumentHelp("What the key may do: read, write, host, publish, admin. Repeatable.", valueName: "SCOPE"))
         var scope: [String]
 
@@ -32,13 +36,14 @@ extension Admin.Key {
         var json = false
 
         func validate() throws {
+            try Serve.check(store: store)
             for scope in scope where !KeyCommand.scopes.contains(scope) {
                 throw ValidationError("'\(scope)' is no scope; they are \(KeyCommand.scopes.joined(separator: ", ")).")
             }
         }
 
         func run() async throws {
-            let made = try await KeyCommand.create(data: data, name: name, scopes: scope, account: account)
+            let made = try await KeyCommand.create(data: data, store: store, name: name, scopes: scope, account: account)
             say(json ? "{\"id\":\"\(made.id)\",\"key\":\"\(made.key)\"}" : made.key)
         }
     }

@@ -24,12 +24,23 @@ struct Serve: AsyncParsableCommand {
             "Addresses that are not public but may get callbacks, such as 10.0.0.0/8. Repeatable.", valueName: "BLOCK"))
     var callbacks: [String] = []
 
+    @Option(
+        help: ArgumentHelp(
+            "A PostgreSQL database that several coordinators share; without it SQLite in --data.", valueName: "postgres://…"))
+    var store: String?
+
     func validate() throws {
+        try Self.check(store: store)
         for block in callbacks where AddressBlock(block) == nil {
             throw ValidationError("--allow-callback is a block of addresses such as 10.0.0.0/8, not '\(block)'.")
         }
         guard Self.address(listen) != nil else { throw ValidationError("--listen is ADDRESS:PORT, such as 127.0.0.1:8080.") }
         guard leaseSeconds >= 0.5, leaseSeconds <= 3600 else { throw ValidationError("--lease-seconds is from 0.5 to 3600.") }
+    }
+
+    static func check(store: String?) throws {
+        guard let store, !store.hasPrefix("postgres://"), !store.hasPrefix("postgresql://") else { return }
+        throw ValidationError("--store is a URL such as postgres://user@host/database.")
     }
 
     static func address(_ text: String) -> (host: String, port: Int)? {
@@ -49,6 +60,7 @@ struct Serve: AsyncParsableCommand {
         var settings = CoordinatorSettings(data: FilePath(data))
         (settings.host, settings.port) = (host, port)
         settings.store.leaseSeconds = leaseSeconds
+        settings.database = store
         settings.callbacks = callbacks.compactMap { AddressBlock($0) }
         let coordinator = try await Coordinator(settings, logger: Logger(label: "longshore-coordinator"))
         if let key = coordinator.newAdminKey {

@@ -45,9 +45,11 @@ final class TemporaryFolder: Sendable {
     deinit { try? FileManager.default.removeItem(atPath: path.string) }
 }
 
-/// The stores that the conformance suite runs on.
+/// The stores that the conformance suite runs on; PostgreSQL where its programs are installed.
 enum StoreKind: String, CaseIterable, Sendable {
-    case sqlite
+    case sqlite, postgres
+
+    static var allCases: [StoreKind] { PostgresCluster.programs == nil ? [.sqlite] : [.sqlite, .postgres] }
 }
 
 /// One opened store with clocks that stand still, and what its hooks said.
@@ -57,13 +59,18 @@ final class StoreBench: Sendable {
     let folder: TemporaryFolder
     let ready = Mutex(0)
     let sealed = Mutex<[JobID]>([])
+    /// Of PostgreSQL: this bench's own database.
+    private let url: String
     private let opened: Mutex<(any JobStore & AccountStore)?> = Mutex(nil)
 
     init(_ kind: StoreKind) async throws {
         self.kind = kind
         folder = try TemporaryFolder()
+        url = kind == .postgres ? try PostgresCluster.shared.get().database() : ""
         try await open()
     }
+
+    deinit { opened.withLock { $0 }?.close() }
 
     var store: any JobStore & AccountStore {
         guard let store = opened.withLock({ $0 }) else { fatalError("the store is open from init on") }
@@ -81,6 +88,9 @@ final class StoreBench: Sendable {
         switch kind {
         case .sqlite:
             let store = try SQLiteJobStore(path: folder.path.appending("jobs.sqlite").string, settings: settings, hooks: hooks)
+            opened.withLock { $0 = store }
+        case .postgres:
+            let store = try PostgresJobStore(url: url, settings: settings, hooks: hooks)
             opened.withLock { $0 = store }
         }
     }

@@ -1,0 +1,56 @@
+import CargoArtifact
+import CargoWire
+import Foundation
+
+/// One step of the state machine as the rows that a store has to write for it: no store decides anything itself.
+struct StepPlan {
+    let next: JobRecord
+    let transition: Transition
+    let actions: [JobAction]
+    /// The job's row of results after the step; nil when it stays as it is.
+    let result: (exit: String?, error: String?, outputs: String?)?
+
+    /// - Parameters:
+    ///   - new: the record with what the caller itself changes; its state is replaced by the step's.
+    ///   - random: in 0..<1, for the backoff's jitter.
+    /// - Returns: nil when the input changes nothing.
+    static func make(
+        _ machine: JobMachine, from old: JobRecord, to new: JobRecord, _ input: JobInput, actor: String, end: AttemptEnd,
+        now: Timestamp,
+        random: Double
+    ) throws -> StepPlan? {
+        let step = try machine.step(old.state, input)
+        guard let asked = step.record else { return nil }
+        var next = new
+        next.state = step.state
+        if step.state.status == .processing, next.startedAt == nil { next.startedAt = now }
+        next.finishedAt = step.state.status.isFinal ? now : nil
+        next.notBefore = nil
+        for case .enqueue(let failure) in step.actions where failure > 0 {
+            next.notBefore = now.advanced(bySeconds: Backoff.seconds(failure: failure, random: random))
+        }
+        let accepted = step.state.status.isFinal
+        var detail = TransitionDetail()
+        detail.exit = asked.exit
+        detail.error = asked.error
+        detail.note = asked.note
+        detail.logBytes = end.logBytes
+        detail.logSHA256 = end.logSHA256
+        detail.outputs = accepted && !end.outputs.isEmpty ? end.outputs : nil
+        detail.outcome = try end.outcome.map { try JSONDecoder().decode(JSONValue.self, from: $0) }
+        var transition = Transition(
+            sequence: old.sequence + 1, at: now, actor: actor, status: asked.status, attempt: asked.attempt, host: asked.host,
+            detail: try SQLiteRows.encode(detail), hash: Data())
+        transition.hash = AuditChain.hash(transition, of: old.key.id, after: old.head)
+        next.sequence = transition.sequence
+        next.head = transition.hash
+        let hasResult = asked.exit != nil || asked.error != nil || accepted
+        return StepPlan(
+            next: next, transition: transition, actions: step.actions,
+            result: hasResult
+                ? (
+                    try SQLiteRows.text(asked.exit), try SQLiteRows.text(asked.error),
+                    accepted ? try SQLiteRows.text(end.outputs) : nil
+                ) : nil)
+    }
+}
