@@ -89,9 +89,19 @@ let package = Package(
         // Host side.
         room("CargoSandbox", ["CLinux", "CSeccomp", "CargoFiles", system], plugins: ["EmbedPrograms"]),
         room(
+            "CargoDocker",
+            [
+                "CargoArchive", "CargoArtifact", "CargoFiles", "CargoStore", system,
+                .product(name: "AsyncHTTPClient", package: "async-http-client"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+            ], plugins: ["EmbedPrograms"]),
+        room(
             "CargoRunner",
             [
-                "CLinux", "CargoArtifact", "CargoFiles", "CargoSandbox", "CargoSigning", "CargoStore", crypto, system,
+                "CLinux", "CargoArtifact", "CargoDocker", "CargoFiles", "CargoSandbox", "CargoSigning", "CargoStore", crypto,
+                system,
             ]),
         room(
             "CargoAgent",
@@ -122,13 +132,15 @@ let package = Package(
         room(
             "CargoGateway",
             [
-                "CargoArtifact", "CargoFiles", "CargoQueue", "CargoRegistry", "CargoSigning", "CargoStore", "CargoWebhooks", "CargoWire",
+                "CargoArtifact", "CargoFiles", "CargoQueue", "CargoRegistry", "CargoSigning", "CargoStore", "CargoWebhooks",
+                "CargoWire",
                 crypto, httpTypes, hummingbird, logging, nio, system,
             ]),
         room(
             "CargoCoordinator",
             [
-                "CargoArtifact", "CargoFiles", "CargoGateway", "CargoQueue", "CargoRegistry", "CargoStore", "CargoWebhooks", "CargoWire",
+                "CargoArtifact", "CargoFiles", "CargoGateway", "CargoQueue", "CargoRegistry", "CargoStore", "CargoWebhooks",
+                "CargoWire",
                 crypto, hummingbird, lifecycle, logging, nio, system,
                 .product(name: "AsyncHTTPClient", package: "async-http-client"),
                 .product(name: "HummingbirdCore", package: "hummingbird"),
@@ -150,7 +162,8 @@ let package = Package(
                 "CargoWire",
                 arguments, system,
             ]),
-        program("longshore-coordinator", ["CargoCoordinator", "CargoQueue", "CargoWebhooks", arguments, logging, lifecycle, system]),
+        program(
+            "longshore-coordinator", ["CargoCoordinator", "CargoQueue", "CargoWebhooks", arguments, logging, lifecycle, system]),
 
         // Measures the sandbox as a long-lived program calls it.
         .executableTarget(
@@ -168,6 +181,12 @@ let package = Package(
             ["CargoStore", "CargoArchive", "CargoFiles", "CargoArtifact", "CargoPacking", "CargoSigning", system]),
         tests("CargoTransferTests", ["CCurl", "CargoTransfer", "CargoArtifact", "CargoFiles", system]),
         tests("CargoSandboxTests", ["CargoSandbox", system]),
+        tests(
+            "CargoDockerTests",
+            [
+                .product(name: "NIOHTTP1", package: "swift-nio"), "CargoDocker", "CargoArtifact", "CargoFiles", "CargoStore",
+                system,
+            ]),
         tests("CargoRunnerTests", ["CargoRunner", "CargoArtifact", "CargoPacking", "CargoStore", system]),
         tests(
             "CargoClientTests",
