@@ -174,7 +174,10 @@ extension ContainerBody {
         }
         // An inode costs kernel memory that no byte bound counts.
         let inodes = host.engine == .docker ? ",nr_inodes=\(max(1024, spec.limits.temporaryBytes / 4096))" : ""
-        let options = "rw,nosuid,nodev,exec,mode=1777,size=\(spec.limits.temporaryBytes)" + inodes
+        // runc gives such a mount the mode of the folder that it covers; its owner can write there all the same.
+        let ids = user(wishes.user, host).split(separator: ":").compactMap { UInt32($0) }
+        let owner = host.engine == .docker ? ids.first.map { ",uid=\($0),gid=\(ids.last ?? $0)" } ?? "" : ""
+        let options = "rw,nosuid,nodev,exec,mode=1777,size=\(spec.limits.temporaryBytes)" + inodes + owner
         var tmpfs = ["/tmp": options]
         let taken = ["/proc", "/sys", "/dev", "/job", "/cargo", controlFolder]
         for volume in wishes.volumes {

@@ -22,7 +22,7 @@ struct ContainerBodyTests {
         #expect(host.networkMode == "none" && body.networkDisabled && host.ipcMode == "private" && host.cgroupnsMode == "private")
         #expect(host.memory == host.memorySwap && host.pidsLimit == 513 && host.nanoCpus == 1_000_000_000)
         #expect(host.logConfig.type == "none" && host.restartPolicy.name == "no")
-        #expect(host.tmpfs["/tmp"] == "rw,nosuid,nodev,exec,mode=1777,size=268435456,nr_inodes=65536")
+        #expect(host.tmpfs["/tmp"] == "rw,nosuid,nodev,exec,mode=1777,size=268435456,nr_inodes=65536,uid=65534,gid=65534")
         #expect(host.maskedPaths.contains("/proc/kcore") && host.readonlyPaths.contains("/proc/sysrq-trigger"))
         #expect(body.user == "65534:65534" && body.labels == ["dev.longshore.job": "j", "dev.longshore.agent": "a"])
         #expect(body.entrypoint == ["/.longshore/init"] && body.cmd == ["run"])

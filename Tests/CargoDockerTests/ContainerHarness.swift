@@ -23,21 +23,23 @@ final class ContainerHarness: Sendable {
 
     init(_ kind: Engine.Kind, config: [String: JSONValue] = [:]) async throws {
         engine = try await TestEngine.shared(kind).connect()
-        folder = try TestFolder.make("longshore-run")
-        image = try config.isEmpty ? ContainerHarness.plain.get() : BusyboxImage(in: folder, config: config).bundle
+        folder = try TestFolder.make("run", in: TestEngine.shared(kind).folder)
+        image = try config.isEmpty ? ContainerHarness.plain(kind) : BusyboxImage(in: folder, config: config).bundle
         let images = ContainerImages(engine: engine, index: ImageCacheIndex(folder: folder), trust: .owner)
         runner = try await ContainerRunner(engine: engine, images: images)
     }
 
-    /// One image for all tests that wish nothing of it.
-    private static let plain = Result {
-        let folder = try TestFolder.make("longshore-image")
-        atexit { ContainerHarness.removeImage() }
-        place.withLock { $0 = folder }
-        return try BusyboxImage(in: folder).bundle
+    /// One image for all tests that wish nothing of it; it goes with its engine's folder.
+    private static func plain(_ kind: Engine.Kind) throws -> BundledImage {
+        try made.withLock { made in
+            if let image = made[kind] { return image }
+            let folder = try TestFolder.make("image", in: TestEngine.shared(kind).folder)
+            let image = try BusyboxImage(in: folder).bundle
+            made[kind] = image
+            return image
+        }
     }
-    private static let place = Mutex<FilePath?>(nil)
-    private static func removeImage() { if let folder = place.withLock({ $0 }) { try? shell("rm -rf \(folder)") } }
+    private static let made = Mutex<[Engine.Kind: BundledImage]>([:])
 
     deinit { try? shell("rm -rf \(folder)") }
 

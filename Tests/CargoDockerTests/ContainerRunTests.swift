@@ -10,9 +10,9 @@ import Testing
 /// Everything that a container can come to, on a real engine.
 @Suite("Containers on a real engine", .serialized, .timeLimit(.minutes(2)))
 struct ContainerRunTests {
-    static let engines: [Engine.Kind] = (TestEngine.hasDocker ? [.docker] : []) + (TestEngine.hasPodman ? [.podman] : [])
+    static let engines: [Engine.Kind] = TestEngine.hasDocker ? [.docker] : []
     static let available = ConditionTrait.enabled(
-        if: !engines.isEmpty, "needs root, busybox-static, and docker.io or podman with runc (scripts/setup installs them)")
+        if: !engines.isEmpty, "needs root, busybox-static, and docker.io (scripts/setup installs them)")
 
     @Test("A command's exit code, its streams and its figures arrive", available, arguments: engines)
     func exitCode(_ kind: Engine.Kind) async throws {
@@ -110,7 +110,7 @@ struct ContainerRunTests {
         #expect(harness.heard.output == "to the command\ndone\n")
     }
 
-    @Test("A terminal's stream comes without frames", available, arguments: [Engine.Kind.docker].filter { engines.contains($0) })
+    @Test("A terminal's stream comes without frames", available, arguments: engines)
     func terminal(_ kind: Engine.Kind) async throws {
         let harness = try await ContainerHarness(kind)
         let outcome = try await harness.run("test -t 1 && echo a terminal") { $0.isTerminal = true }

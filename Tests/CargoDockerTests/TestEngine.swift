@@ -66,8 +66,8 @@ final class TestEngine: Sendable {
 }
 
 enum TestFolder {
-    static func make(_ name: String) throws -> FilePath {
-        let path = FilePath("/tmp/\(name)-\(UInt32.random(in: .min ... .max))")
+    static func make(_ name: String, in parent: FilePath = "/tmp") throws -> FilePath {
+        let path = parent.appending("\(name)-\(UInt32.random(in: .min ... .max))")
         _ = try Folder.open(path, create: 0o755)
         return path
     }
