@@ -27,7 +27,8 @@ struct Attachment: Sendable {
         }
         switch upgraded {
         case .streams(let channel): return Attachment(channel: channel)
-        case .refused(let said):
+        case .refused(let answer):
+            let said = try await engine.reaching(operation) { try await answer.get() }
             throw EngineError(.failed, operation, said.isEmpty ? "the engine does not hand over the container's streams" : said)
         }
     }
@@ -36,7 +37,7 @@ struct Attachment: Sendable {
     fileprivate enum Answer: Sendable {
         case streams(NIOAsyncChannel<ByteBuffer, ByteBuffer>)
         /// It answered without switching protocols, and said why.
-        case refused(String)
+        case refused(EventLoopFuture<String>)
     }
 
     private static func upgrade(
@@ -49,10 +50,11 @@ struct Attachment: Sendable {
             upgradeConfiguration: NIOTypedHTTPClientUpgradeConfiguration(
                 upgradeRequestHead: head, upgraders: [StreamUpgrader()],
                 notUpgradingCompletionHandler: { channel in
-                    let promise = channel.eventLoop.makePromise(of: Answer.self)
+                    // The answer's body is passed on only after this future: it cannot wait for the body.
+                    let promise = channel.eventLoop.makePromise(of: String.self)
                     return channel.eventLoop.makeCompletedFuture {
                         try channel.pipeline.syncOperations.addHandler(RefusalReader(promise: promise))
-                    }.flatMap { promise.futureResult }
+                    }.map { .refused(promise.futureResult) }
                 }))
         configuration.leftOverBytesStrategy = .forwardBytes
         return try channel.pipeline.syncOperations.configureUpgradableHTTPClientPipeline(configuration: configuration)
@@ -94,10 +96,10 @@ private struct StreamUpgrader: NIOTypedHTTPClientProtocolUpgrader {
 private final class RefusalReader: ChannelInboundHandler {
     typealias InboundIn = HTTPClientResponsePart
 
-    private var promise: EventLoopPromise<Attachment.Answer>?
+    private var promise: EventLoopPromise<String>?
     private var body: [UInt8] = []
 
-    init(promise: EventLoopPromise<Attachment.Answer>) { self.promise = promise }
+    init(promise: EventLoopPromise<String>) { self.promise = promise }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         switch unwrapInboundIn(data) {
@@ -112,7 +114,7 @@ private final class RefusalReader: ChannelInboundHandler {
 
     private func finish(_ context: ChannelHandlerContext) {
         let message = (try? EngineJSON.decode(EngineMessage.self, from: body))?.message
-        promise?.succeed(.refused(message ?? String(decoding: body.prefix(500), as: UTF8.self)))
+        promise?.succeed(message ?? String(decoding: body.prefix(500), as: UTF8.self))
         promise = nil
         context.close(promise: nil)
     }

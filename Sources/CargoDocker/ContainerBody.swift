@@ -203,7 +203,7 @@ extension ContainerBody {
 
     private static func ulimits(_ spec: ContainerSpec, _ host: ContainerHost) -> [Ulimit] {
         let files = min(spec.limits.openFiles, host.hardOpenFiles)
-        let processes = min(1 << 20, host.hardProcesses)
+        let processes = min(1 << 15, host.hardProcesses)
         var limits = [
             Ulimit(name: "core", soft: 0, hard: 0), Ulimit(name: "nofile", soft: files, hard: files),
             Ulimit(name: "nproc", soft: processes, hard: processes),

@@ -64,6 +64,12 @@ struct ContainerLayout {
     }
 
     private func image() throws -> ContainerImage {
+        if let image = request.cargo.image {
+            return .bundled(
+                BundledImage(
+                    manifest: image.manifest.config.digest, config: image.manifest.config, configPath: image.config,
+                    layers: image.layers.map { .init(descriptor: $0.descriptor, path: $0.blob) }))
+        }
         guard let name = config.image, let reference = ImageReference(name) else {
             throw Refusal("image", "the cargo brings no image and names none that could be pulled")
         }
