@@ -90,9 +90,19 @@ let package = Package(
         // Host side.
         room("CargoSandbox", ["CLinux", "CSeccomp", "CargoFiles", system], plugins: ["EmbedPrograms"]),
         room(
+            "CargoDocker",
+            [
+                "CargoArchive", "CargoArtifact", "CargoFiles", "CargoStore", system,
+                .product(name: "AsyncHTTPClient", package: "async-http-client"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+            ], plugins: ["EmbedPrograms"]),
+        room(
             "CargoRunner",
             [
-                "CargoArtifact", "CargoFiles", "CargoSandbox", "CargoSigning", "CargoStore", crypto, system,
+                "CargoArtifact", "CargoDocker", "CargoFiles", "CargoSandbox", "CargoSigning", "CargoStore", crypto,
+                system,
             ]),
         room(
             "CargoAgent",
@@ -172,6 +182,12 @@ let package = Package(
             ["CargoStore", "CargoArchive", "CargoFiles", "CargoArtifact", "CargoPacking", "CargoSigning", system]),
         tests("CargoTransferTests", ["CCurl", "CargoTransfer", "CargoArtifact", "CargoFiles", system]),
         tests("CargoSandboxTests", ["CargoSandbox", system]),
+        tests(
+            "CargoDockerTests",
+            [
+                .product(name: "NIOHTTP1", package: "swift-nio"), "CargoDocker", "CargoArtifact", "CargoFiles", "CargoStore",
+                system,
+            ]),
         tests("CargoRunnerTests", ["CargoRunner", "CargoArtifact", "CargoPacking", "CargoStore", system]),
         tests(
             "CargoClientTests",

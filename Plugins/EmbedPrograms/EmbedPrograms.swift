@@ -3,10 +3,12 @@ import PackagePlugin
 
 /// Compiles `cargo-init` as a static program without the C library's start-up code and hands its bytes,
 /// with the seccomp profiles, to the sandbox as Swift source: one binary then carries all that a host needs.
+/// The room of containers gets `container-init` in the same way.
 @main
 struct EmbedPrograms: BuildToolPlugin {
     func createBuildCommands(context: PluginContext, target: any Target) throws -> [Command] {
         let root = context.package.directoryURL
+        if target.name == "CargoDocker" { return containerCommands(context: context) }
         let initFolder = root.appending(path: "Sources/cargo-init")
         let script = root.appending(path: "Plugins/EmbedPrograms/embed.sh")
         let output = context.pluginWorkDirectoryURL.appending(path: "EmbeddedPrograms.swift")
@@ -17,6 +19,21 @@ struct EmbedPrograms: BuildToolPlugin {
                 executable: script,
                 arguments: [root.path(percentEncoded: false), output.path(percentEncoded: false)],
                 inputFiles: [script] + embedded.files,
+                outputFiles: [output])
+        ]
+    }
+
+    private func containerCommands(context: PluginContext) -> [Command] {
+        let root = context.package.directoryURL
+        let script = root.appending(path: "Plugins/EmbedPrograms/embed-container.sh")
+        let output = context.pluginWorkDirectoryURL.appending(path: "EmbeddedContainerInit.swift")
+        let sources = ["Sources/container-init", "Sources/cargo-init"].map { root.appending(path: $0) }
+        return [
+            .buildCommand(
+                displayName: "Embedding container-init",
+                executable: script,
+                arguments: [root.path(percentEncoded: false), output.path(percentEncoded: false)],
+                inputFiles: [script] + EmbeddedFiles(folders: sources).files,
                 outputFiles: [output])
         ]
     }

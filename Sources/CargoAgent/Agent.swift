@@ -45,16 +45,20 @@ public struct Agent: Service {
         }
         defer { withExtendedLifetime(lock) {} }
         let store = try CargoStore(root: configuration.home)
+        let containers = configuration.allowedImages.map {
+            ContainerSettings(agent: Agent.containerLabel(home: configuration.home), trust: .strangers(allowing: $0))
+        }
+        if let containers { try await clearContainers(containers) }
         let identity = try HostIdentity(at: configuration.home.appending("host.key"))
         let session = HostSession(
             account: configuration.coordinator, identity: identity, name: configuration.name, slots: configuration.slots,
-            capabilities: HostCapabilities.ofThisMachine(), logger: logger)
+            capabilities: HostCapabilities.ofThisMachine(images: await containers?.heldImages(store: store)), logger: logger)
         let draining = Gate()
         let drainDeadline = Gate()
         let delivery = Delivery(session: session, drainDeadline: drainDeadline)
         let provisioning = Provisioning(
             store: store, runner: JobRunner(store: store), session: session, trust: configuration.trust,
-            allowMissing: configuration.allowMissing)
+            allowMissing: configuration.allowMissing, containers: containers)
         let attempt = Attempt(
             session: session, identity: identity, execution: execution ?? provisioning, journal: journal, delivery: delivery,
             drainDeadline: drainDeadline, logger: logger)
@@ -82,6 +86,18 @@ public struct Agent: Service {
             draining.open()
         }
         await configuration.coordinator.shutdown()
+    }
+
+    /// One home is one agent: by its name the containers of an earlier life are known.
+    static func containerLabel(home: FilePath) -> String { String(Digest(of: Array(home.string.utf8)).hex.prefix(32)) }
+
+    /// No container of an earlier life goes on beside the attempts of this one, which will be tried again.
+    private func clearContainers(_ containers: ContainerSettings) async throws {
+        let engine = try await containers.engineDescription()
+        logger.info("containers are on", metadata: ["engine": "\(engine)"])
+        for job in try await containers.removeLeftovers() {
+            logger.warning("removed a container that an earlier run of this agent left", metadata: ["job": "\(job)"])
+        }
     }
 
     /// A coordinator that is not there yet is waited for; one that refuses this agent ends it with the reason.
@@ -126,9 +142,11 @@ public struct Agent: Service {
 
 extension HostCapabilities {
     /// What this machine offers.
-    static func ofThisMachine() -> HostCapabilities {
-        var capabilities = HostCapabilities(kinds: ["process"])
-        capabilities.docker = false
+    /// `images`: what its container engine holds, or nil when containers are off.
+    static func ofThisMachine(images: [String]? = nil) -> HostCapabilities {
+        var capabilities = HostCapabilities(kinds: ["process"] + (images == nil ? [] : ["container"]))
+        capabilities.docker = images != nil
+        capabilities.images = images
         capabilities.cpu = Double(sysconf(Int32(_SC_NPROCESSORS_ONLN)))
         capabilities.memory = ByteCount(Int64(sysconf(Int32(_SC_PHYS_PAGES))) * Int64(sysconf(Int32(_SC_PAGESIZE))))
         return capabilities

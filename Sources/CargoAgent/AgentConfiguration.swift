@@ -14,12 +14,14 @@ public struct AgentConfiguration: Sendable {
     public var trust: FilePath
     /// The operator's explicit word for mechanisms that this host lacks.
     public var allowMissing: Set<String>
+    /// Which container images strangers' jobs may name (patterns, see `ContainerSettings.Trust`); nil: containers are off.
+    public var allowedImages: [String]?
     /// How long running jobs may take to end once the agent was told to.
     public var drain: Duration
 
     public init(
         coordinator: CoordinatorClient, name: String, slots: Int, home: FilePath, trust: FilePath,
-        allowMissing: Set<String> = [], drain: Duration = .seconds(60)
+        allowMissing: Set<String> = [], allowedImages: [String]? = nil, drain: Duration = .seconds(60)
     ) {
         self.coordinator = coordinator
         self.name = name
@@ -27,6 +29,7 @@ public struct AgentConfiguration: Sendable {
         self.home = home
         self.trust = trust
         self.allowMissing = allowMissing
+        self.allowedImages = allowedImages
         self.drain = drain
     }
 }

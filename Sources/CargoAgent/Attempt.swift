@@ -88,6 +88,7 @@ struct Attempt: Sendable {
         do {
             let outcome = try await execution.run(claim, entry, grace: await channel.grace) { event in
                 switch event {
+                case .provisioning(let progress): await channel.show(progress)
                 case .started: await channel.report(.processing)
                 case .log(let stream, _, let bytes): await channel.append(stream == .stdout ? .stdout : .stderr, bytes)
                 }

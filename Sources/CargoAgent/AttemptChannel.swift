@@ -1,4 +1,6 @@
+import CargoArtifact
 import CargoClient
+import CargoRunner
 import CargoWire
 import Logging
 
@@ -26,6 +28,8 @@ actor AttemptChannel {
     private var outbox: LogOutbox
     private var state: JobStatus?
     private var stateIsNew = false
+    /// Progress that no heartbeat has carried yet.
+    private var shown: JSONValue?
     private var sentHeartbeats = 0
     private(set) var reason: StopReason?
     /// The run is over: the clock no longer stops anything, only the coordinator's word does.
@@ -64,6 +68,14 @@ actor AttemptChannel {
         self.state = state
         stateIsNew = true
         bell.ring()
+    }
+
+    /// Shown to readers with the next heartbeat; only the newest is kept.
+    func show(_ progress: RunProgress) {
+        shown = .object([
+            "phase": .string(progress.phase), "current": .integer(progress.current), "total": .integer(progress.total),
+        ])
+        if !stateIsNew { report(.provisioning) }
     }
 
     /// Tells the attempt to stop; the first reason stands, except that a lost lease overrides all.
@@ -126,7 +138,9 @@ actor AttemptChannel {
     private func send() async -> Bool {
         let start = outbox.sent
         let logs = outbox.nextBatch()
-        let heartbeat = Heartbeat(lease: lease, state: stateIsNew ? state : nil, logs: logs.isEmpty ? nil : logs)
+        let heartbeat = Heartbeat(
+            lease: lease, state: stateIsNew ? state : nil, logs: logs.isEmpty ? nil : logs, progress: shown)
+        shown = nil
         let wasNew = stateIsNew
         stateIsNew = false
         let sentAt = ContinuousClock.now

@@ -9,11 +9,16 @@ enum FailureWords {
     static func failed(for error: any Error) -> Provisioning.Failed {
         switch error {
         case let failed as Provisioning.Failed: failed
+        case let refusal as Refusal where refusal.rule == "image_refused":
+            Provisioning.Failed(.imageRefused, refusal.message, retryable: false)
         case let refusal as Refusal: Provisioning.Failed(.refused, refusal.message, retryable: false)
         case let failure as RunFailure:
-            Provisioning.Failed(
-                failure.kind == .commandNotFound ? .commandNotFound : .internalError, failure.message,
-                retryable: failure.kind != .commandNotFound)
+            switch failure.kind {
+            case .commandNotFound: Provisioning.Failed(.commandNotFound, failure.message, retryable: false)
+            case .imageNotFound: Provisioning.Failed(.imageNotFound, failure.message, retryable: false)
+            case .provisioningFailed: Provisioning.Failed(.provisioningFailed, failure.message, retryable: true)
+            case .runtime: Provisioning.Failed(.internalError, failure.message, retryable: true)
+            }
         case let error as ClientError:
             Provisioning.Failed(.provisioningFailed, error.message, retryable: error.isTransient)
         case is CancellationError: Provisioning.Failed(.cancelled, "stopped before it ran", retryable: true)

@@ -33,6 +33,8 @@ struct Provisioning: Execution {
     let session: HostSession
     let trust: FilePath
     let allowMissing: Set<String>
+    /// Nil where the owner has not turned containers on.
+    let containers: ContainerSettings?
 
     func run(
         _ claim: Claim, _ entry: Journal.Entry, grace: Double, onEvent: @Sendable (RunEvent) async -> Void
@@ -45,11 +47,10 @@ struct Provisioning: Execution {
     /// The request that the runner takes.
     func prepare(_ claim: Claim, _ entry: Journal.Entry, grace: Double) async throws -> RunRequest {
         let job = claim.job
-        let cargo = try await fetch(job)
-        var request = RunRequest(cargo: cargo, jobID: job.id, output: entry.output)
+        var request = try await start(job, output: entry.output)
+        request.containers = containers
         request.arguments = job.args ?? []
         request.parameters = job.params ?? [:]
-        request.environment = job.env ?? [:]
         request.inputs = try await inputs(claim, entry)
         request.limits = job.resources ?? Resources()
         if let timeout = job.timeout { request.limits.time = min(request.limits.time ?? timeout, timeout) }
@@ -58,10 +59,23 @@ struct Provisioning: Execution {
         return request
     }
 
-    private func fetch(_ job: ClaimedJob) async throws -> StoredCargo {
-        guard job.image == nil else {
-            throw Failed(.refused, "this host does not run container images", retryable: false)
+    /// A cargo that is verified and here, or an image that is still to be brought.
+    private func start(_ job: ClaimedJob, output: FilePath) async throws -> RunRequest {
+        guard let image = job.image else {
+            var request = RunRequest(cargo: try await fetch(job), jobID: job.id, output: output)
+            request.environment = job.env ?? [:]
+            return request
         }
+        guard containers != nil else {
+            throw Failed(.refused, "this host does not run container images", retryable: true)
+        }
+        guard let reference = ImageReference(image) else {
+            throw Failed(.imageRefused, "'\(printable(image))' is no image name", retryable: false)
+        }
+        return RunRequest(image: reference, command: job.command, environment: job.env ?? [:], jobID: job.id, output: output)
+    }
+
+    private func fetch(_ job: ClaimedJob) async throws -> StoredCargo {
         guard job.command == nil else {
             throw Failed(.refused, "a job on a cargo may not set the command, only arguments", retryable: false)
         }

@@ -32,10 +32,16 @@ struct JobPlan {
         self.request = request
         let config = request.cargo.config
         resources = config.resources.lowered(by: request.limits)
-        guard config.kind == .process else {
-            throw Refusal("kind", "cargos of kind \(config.kind.rawValue) need an engine that this host does not have")
+        let isContainer = request.runsInContainer
+        guard config.kind == (isContainer ? .container : .process) else {
+            throw Refusal(
+                "kind",
+                isContainer
+                    ? "a cargo of kind \(config.kind.rawValue) brings no image; run it with --backend sandbox"
+                    : "cargos of kind \(config.kind.rawValue) need an engine that this host does not have")
         }
-        guard let command = config.command, !command.isEmpty else {
+        let command = config.command ?? []
+        guard isContainer || !command.isEmpty else {
             throw Refusal("command", "this cargo names no command; add one to its cargo.yaml")
         }
         try JobEnvironment.check(request.environment, allowed: config.jobEnv ?? [])
@@ -50,6 +56,8 @@ struct JobPlan {
         }
         switch config.network {
         case .none, .loopback: break
+        case .egress where isContainer:
+            throw Refusal("network", "a container gets no single network targets; run the cargo with --backend sandbox")
         case .egress(let targets):
             for target in targets where EgressTarget(target) == nil {
                 throw Refusal(

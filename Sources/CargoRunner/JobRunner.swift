@@ -16,6 +16,12 @@ public struct JobRunner: Sendable {
     /// was cancelled before that.
     public func run(_ request: RunRequest, onEvent: @Sendable (RunEvent) async -> Void) async throws -> RunOutcome {
         try Task.checkCancellation()
+        if request.runsInContainer {
+            guard let settings = request.containers else {
+                throw Refusal("containers", "the owner of this host has not turned containers on")
+            }
+            return try await ContainerBackend(store: store, settings: settings).run(request, onEvent: onEvent)
+        }
         let job = try JobPlan(request)
         let sandbox = try SharedSandbox.get()
         let folder = try await blocking { [store] in try JobFolder(store: store, request: request, sandbox: sandbox) }

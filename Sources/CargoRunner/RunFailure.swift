@@ -4,6 +4,10 @@ public struct RunFailure: Error, Hashable, Sendable, CustomStringConvertible {
     public enum Kind: String, Hashable, Sendable {
         /// The command does not exist inside or cannot be executed: exit 127.
         case commandNotFound = "command_not_found"
+        /// No registry and no disk has the container's image: exit 125.
+        case imageNotFound = "image_not_found"
+        /// What the job needs could not be brought to this host: exit 125.
+        case provisioningFailed = "provisioning_failed"
         /// The runtime failed: exit 125.
         case runtime = "internal_error"
     }

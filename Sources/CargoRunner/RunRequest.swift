@@ -43,6 +43,10 @@ public struct RunRequest: Sendable {
     public var allowHostNetwork = false
     /// The operator's word that a cargo's network targets may lie in private networks.
     public var allowPrivateTargets = false
+    /// Where it runs.
+    public var backend = RunBackend.auto
+    /// What the owner says about containers; nil: none run here.
+    public var containers: ContainerSettings?
 
     public init(cargo: StoredCargo, jobID: String, output: FilePath) {
         self.cargo = cargo
@@ -55,6 +59,8 @@ public struct RunRequest: Sendable {
 public enum RunEvent: Sendable {
     public enum Stream: String, Sendable { case stdout, stderr }
 
+    /// The image of a container is on its way here; before `started`.
+    case provisioning(RunProgress)
     /// The command was executed inside the sandbox.
     case started
     /// `offset`: where the bytes begin in the run's combined log of both streams. At most 64 KiB each.

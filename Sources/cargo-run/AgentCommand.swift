@@ -1,6 +1,7 @@
 import ArgumentParser
 import CargoAgent
 import CargoClient
+import CargoRunner
 import CargoStore
 import Glibc
 import Logging
@@ -41,6 +42,17 @@ struct AgentCommand: AsyncParsableCommand {
         help: ArgumentHelp("Run though this host lacks the mechanism (cgroup, landlock …).", valueName: "name"))
     var allowMissing: [String] = []
 
+    @Flag(
+        name: .customLong("allow-images"),
+        help: "Run jobs in containers of Docker or Podman, also by image names of public registries.")
+    var allowImages = false
+
+    @Option(
+        name: .customLong("allow-image"),
+        help: ArgumentHelp(
+            "Run jobs in containers, of images with such names only (ghcr.io/acme/*, local:toolbox:1).", valueName: "pattern"))
+    var allowedImages: [String] = []
+
     @Option(help: ArgumentHelp("Seconds that running jobs get at a shutdown.", valueName: "seconds"))
     var drain: Double = 60
 
@@ -78,7 +90,8 @@ struct AgentCommand: AsyncParsableCommand {
         let configuration = AgentConfiguration(
             coordinator: client, name: name ?? machineName(), slots: slots, home: CargoStore.defaultRoot(),
             trust: trust.map { FilePath($0) } ?? ClientSettings.trustFile(), allowMissing: Set(allowMissing),
-            drain: .seconds(drain))
+            allowedImages: allowImages || !allowedImages.isEmpty
+                ? (allowImages ? ContainerSettings.publicRegistries : []) + allowedImages : nil, drain: .seconds(drain))
         let group = ServiceGroup(
             configuration: .init(
                 services: [

@@ -62,6 +62,11 @@ struct RunCommand: AsyncParsableCommand {
     var backend: Backend = .auto
 
     @Option(
+        name: .customLong("registry-config"),
+        help: ArgumentHelp("Pull container images with the logins of this config.json ('docker login').", valueName: "file"))
+    var registryConfig: String?
+
+    @Option(
         name: .customLong("allow-missing"),
         help: ArgumentHelp("Run though this host lacks the mechanism (cgroup, landlock …).", valueName: "name"))
     var allowMissing: [String] = []
@@ -103,9 +108,6 @@ struct RunCommand: AsyncParsableCommand {
     }
 
     private func runCargo() async throws -> Int32 {
-        guard backend != .docker else {
-            throw ClientError(status: 0, code: "backend", message: "this cargo-run has no Docker backend; leave --backend out")
-        }
         let store = try CargoStore(root: CargoStore.defaultRoot())
         let stored = try await ingest(into: store)
         let place = try OutputPlace(asked: output, name: CargoName(stored.config.name))
@@ -116,6 +118,9 @@ struct RunCommand: AsyncParsableCommand {
         request.limits = Resources(memory: memory, time: time)
         request.allowMissing = Set(allowMissing)
         request.grace = grace
+        request.backend = RunBackend(rawValue: backend.rawValue) ?? .auto
+        request.containers = ContainerSettings(
+            agent: "cargo-run", trust: .owner(credentials: registryConfig.map { FilePath($0) }))
         request.tracesCalls = seccompTrace
         let outcome: RunOutcome
         do {
@@ -188,7 +193,7 @@ struct RunCommand: AsyncParsableCommand {
                         case _ where json:
                             guard let line = try? RunReport.line(for: event) else { return }
                             try await output.write(line, to: STDOUT_FILENO)
-                        case .started: break
+                        case .provisioning, .started: break
                         case .log(let stream, _, let bytes):
                             let text = shown.text(bytes, of: stream)
                             try await output.write(text, to: stream == .stdout ? STDOUT_FILENO : STDERR_FILENO)

@@ -8,6 +8,14 @@ import FoundationEssentials
 enum RunReport {
     private struct Started: Encodable { var event = "started" }
 
+    private struct Provisioning: Encodable {
+        var event = "provisioning"
+        var phase: String
+        /// Bytes here, of those announced so far.
+        var current: Int64
+        var total: Int64
+    }
+
     private struct Log: Encodable {
         var event = "log"
         var stream: LogChunk.Stream
@@ -61,6 +69,8 @@ enum RunReport {
 
     static func line(for event: RunEvent) throws -> [UInt8] {
         switch event {
+        case .provisioning(let progress):
+            return try line(Provisioning(phase: progress.phase, current: progress.current, total: progress.total))
         case .started:
             return try line(Started())
         case .log(let stream, let offset, let bytes):

@@ -8,7 +8,8 @@ import Testing
     @Test func `a tree of twenty thousand folders inside each other goes`() throws {
         try withTemporaryFolder { folder in
             try folder.makeFolder("tree")
-            var inner = try folder.folder("tree").descriptor.duplicate()
+            let tree = try folder.folder("tree")
+            var inner = try tree.descriptor.duplicate()
             for _ in 0..<20_000 {
                 try #require(mkdirat(inner.rawValue, "d", 0o700) == 0)
                 let next = FileDescriptor(rawValue: openat(inner.rawValue, "d", O_RDONLY | O_DIRECTORY))
