@@ -46,13 +46,16 @@ public struct Agent: Service {
         defer { withExtendedLifetime(lock) {} }
         let store = try CargoStore(root: configuration.home)
         let containers = configuration.allowedImages.map {
-            ContainerSettings(agent: Agent.containerLabel(home: configuration.home), trust: .strangers(allowing: $0))
+            var settings = ContainerSettings(
+                agent: Agent.containerLabel(home: configuration.home), trust: .strangers(allowing: $0))
+            if let budget = configuration.imageBudget { settings.imageBudget = budget.bytes }
+            return settings
         }
         if let containers { try await clearContainers(containers) }
         let identity = try HostIdentity(at: configuration.home.appending("host.key"))
         let session = HostSession(
             account: configuration.coordinator, identity: identity, name: configuration.name, slots: configuration.slots,
-            capabilities: HostCapabilities.ofThisMachine(images: await containers?.heldImages(store: store)), logger: logger)
+            offer: HostOffer(store: store, containers: containers, logger: logger), logger: logger)
         let draining = Gate()
         let drainDeadline = Gate()
         let delivery = Delivery(session: session, drainDeadline: drainDeadline)
@@ -137,18 +140,5 @@ public struct Agent: Service {
                 group.cancelAll()
             }
         }
-    }
-}
-
-extension HostCapabilities {
-    /// What this machine offers.
-    /// `images`: what its container engine holds, or nil when containers are off.
-    static func ofThisMachine(images: [String]? = nil) -> HostCapabilities {
-        var capabilities = HostCapabilities(kinds: ["process"] + (images == nil ? [] : ["container"]))
-        capabilities.docker = images != nil
-        capabilities.images = images
-        capabilities.cpu = Double(sysconf(Int32(_SC_NPROCESSORS_ONLN)))
-        capabilities.memory = ByteCount(Int64(sysconf(Int32(_SC_PHYS_PAGES))) * Int64(sysconf(Int32(_SC_PAGESIZE))))
-        return capabilities
     }
 }

@@ -1,3 +1,4 @@
+public import CargoArtifact
 public import CargoClient
 public import SystemPackage
 
@@ -16,6 +17,8 @@ public struct AgentConfiguration: Sendable {
     public var allowMissing: Set<String>
     /// Which container images strangers' jobs may name (patterns, see `ContainerSettings.Trust`); nil: containers are off.
     public var allowedImages: [String]?
+    /// Bytes of pulled images that are kept; nil takes the default of `ContainerSettings`.
+    public var imageBudget: ByteCount?
     /// How long running jobs may take to end once the agent was told to.
     public var drain: Duration
 

@@ -38,7 +38,7 @@ struct ClaimLoop: Sendable {
     /// The claim's id stays the same over every retry, so an answer that was lost on the way loses no job.
     private func next(free: Int) async -> (Claim, ContinuousClock.Instant)? {
         var request = ClaimRequest(
-            wait: Agent.longPoll, slots: free, capabilities: session.capabilities, claimID: UUIDv7.make())
+            wait: Agent.longPoll, slots: free, capabilities: await session.offer.current(), claimID: UUIDv7.make())
         var backoff = Backoff()
         while !draining.isOpen, !Task.isCancelled {
             // The lease began at some time during the wait; the answer's arrival is when this host can know of it, and the

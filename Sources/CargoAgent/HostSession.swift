@@ -10,14 +10,14 @@ actor HostSession {
     private let identity: HostIdentity
     private let name: String
     private let slots: Int
-    let capabilities: HostCapabilities
+    let offer: HostOffer
     private let logger: Logger
     private var current: CoordinatorClient?
     private var hostID: String?
     private var registering: Task<CoordinatorClient, any Error>?
 
     init(
-        account: CoordinatorClient, identity: HostIdentity, name: String, slots: Int, capabilities: HostCapabilities,
+        account: CoordinatorClient, identity: HostIdentity, name: String, slots: Int, offer: HostOffer,
         logger: Logger
     ) {
         self.account = account
@@ -25,7 +25,7 @@ actor HostSession {
         self.identity = identity
         self.name = name
         self.slots = slots
-        self.capabilities = capabilities
+        self.offer = offer
         self.logger = logger
     }
 
@@ -55,7 +55,7 @@ actor HostSession {
         // Two calls that lost the same token share one registration.
         if let registering { return try await registering.value }
         let task = Task {
-            let request = try identity.registration(name: name, slots: slots, capabilities: capabilities, at: Date())
+            let request = try identity.registration(name: name, slots: slots, capabilities: await offer.current(), at: Date())
             let host = try await account.register(request)
             logger.info("registered", metadata: ["host": "\(host.id)", "coordinator": "\(account.url)"])
             hostID = host.id

@@ -132,7 +132,9 @@ public struct ContainerImages: Sendable {
         if let wanted = reference.digest, found != wanted.description {
             throw EngineError(.imageRefused, "pull \(reference)", "the registry gave another image than the digest names")
         }
-        return try await used(image, name: name, digest: found, isOurs: present == nil || trust != .owner)
+        // What came with the owner's own login is the owner's: an index entry would offer it to strangers.
+        let isPublic = credentials.header(registry: reference.registry) == nil
+        return try await used(image, name: name, digest: found, isOurs: isPublic && (present == nil || trust != .owner))
     }
 
     /// What is on the host is the owner's; a stranger gets of it what came by an anonymous pull or what the policy names.

@@ -9,7 +9,7 @@ internal import SystemPackage
 /// The agent's end of the line to pid 1 of one container.
 ///
 /// A socket in a folder that is bound read-only into the container. The first connection is pid 1's; then the socket's
-/// name is removed, so the command never finds it. While the connection stands the container may live: when this
+/// name is removed and pid 1 told so, before it starts the command. While the connection stands the container may live: when this
 /// process dies, however it dies, the kernel closes it and pid 1 ends everything.
 final class ControlSocket: Sendable {
     /// In order; ends when the container's side ends.
@@ -87,8 +87,13 @@ private final class ControlLine: Sendable {
             channel = new
             return true
         }
-        if isFirst { ControlSocket.hide(in: folder) }
         return isFirst
+    }
+
+    /// Takes the socket's name away, then lets pid 1 go on: the command never sees it.
+    func welcome() {
+        ControlSocket.hide(in: folder)
+        _ = send(0)
     }
 
     func yield(_ word: ControlWord) { continuation.yield(word) }
@@ -114,6 +119,11 @@ private final class ControlHandler: ChannelInboundHandler {
     private var text: [UInt8] = []
 
     init(line: ControlLine) { self.line = line }
+
+    func channelActive(context: ChannelHandlerContext) {
+        line.welcome()
+        context.fireChannelActive()
+    }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         for byte in unwrapInboundIn(data).readableBytesView {

@@ -48,9 +48,15 @@ extension Engine {
         if let login = credentials.header(registry: reference.registry) { headers.append(("X-Registry-Auth", login)) }
         // The tag may be a digest; both at once is what no engine takes.
         let selector = reference.digest?.description ?? reference.tag ?? "latest"
-        let response = try await answer(
-            .POST, "/images/create", query: [("fromImage", reference.name), ("tag", selector)], headers: headers,
-            timeout: .hours(24), operation: operation, notFound: .imageNotFound)
+        let response: HTTPClientResponse
+        do {
+            response = try await answer(
+                .POST, "/images/create", query: [("fromImage", reference.name), ("tag", selector)], headers: headers,
+                timeout: .hours(24), operation: operation, notFound: .imageNotFound)
+        } catch let error as EngineError where error.code == .failed {
+            // An engine answers 500 with what the registry, or the network on the way there, said.
+            throw Engine.pullError(error.message, operation: operation)
+        }
         let reader = try await follow(response, operation: operation, onProgress: onProgress)
         if let failure = reader.failure { throw Engine.pullError(failure, operation: operation) }
     }

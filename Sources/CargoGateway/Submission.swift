@@ -62,7 +62,10 @@ struct JobIntake: Sendable {
         }
         return NewJob(
             id: id, account: account, tier: tier, priority: priority, maxAttempts: attempts, cargo: target.name,
-            digest: target.digest, requirement: Requirement(kind: target.kind, tier: tier, region: request.constraints?.region),
+            digest: target.digest,
+            requirement: Requirement(
+                kind: target.kind, tier: tier, region: request.constraints?.region,
+                image: request.image.flatMap { ImageReference($0)?.description }),
             spec: spec, metadata: try request.metadata.map { try Answer.encoder.encode($0) }, files: blobNames,
             retention: request.retention?.value, idempotency: idempotency, callback: try callback(request.callbackURL))
     }

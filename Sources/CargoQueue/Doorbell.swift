@@ -163,7 +163,11 @@ final class ClaimWaiters: Sendable {
 
     func wake(_ requirement: Requirement) {
         let bell = state.withLock { state -> Doorbell? in
-            guard let index = state.waiters.firstIndex(where: { requirement.fits($0.capabilities) }) else { return nil }
+            // At most 256 images a host, and as many hosts as wait: the first pass is for the few jobs that name an image.
+            let atHand =
+                requirement.image == nil
+                ? nil : state.waiters.firstIndex { requirement.fits($0.capabilities) && requirement.isAtHand($0.capabilities) }
+            guard let index = atHand ?? state.waiters.firstIndex(where: { requirement.fits($0.capabilities) }) else { return nil }
             return state.waiters.remove(at: index).bell
         }
         bell?.ring(.work)

@@ -50,7 +50,7 @@ struct HotState {
     mutating func take(for host: String, _ capabilities: HostCapabilities, at now: Uptime) -> ReadyQueue.Entry? {
         let hosts = hosts
         let memory = hostMemorySeconds
-        return ready.take { requirement in
+        let accepts = { (requirement: Requirement) in
             guard requirement.fits(capabilities) else { return false }
             guard requirement.avoided.contains(host) else { return true }
             return !hosts.contains { name, seen in
@@ -58,6 +58,7 @@ struct HotState {
                     && requirement.fits(seen.capabilities)
             }
         }
+        return ready.take(where: accepts, preferring: { $0.isAtHand(capabilities) })
     }
 
     mutating func grant(_ lease: LiveLease) {

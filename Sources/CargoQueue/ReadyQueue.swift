@@ -43,6 +43,11 @@ struct ReadyQueue {
         }
     }
 
+    /// Buckets that differ in the preferred image alone, at most: a claim looks at each.
+    private static let mostBuckets = 1024
+    /// How much younger a job may be that goes first because its image is at hand.
+    private static let headStart: UInt64 = 30_000
+
     private var buckets: [Requirement: [Int: Level]] = [:]
     private var passes: [Int64: UInt64] = [:]
     private var queuedPerAccount: [Int64: Int] = [:]
@@ -55,6 +60,8 @@ struct ReadyQueue {
     func queued(of account: Int64) -> Int { queuedPerAccount[account] ?? 0 }
 
     mutating func insert(_ entry: Entry) {
+        var entry = entry
+        if buckets[entry.requirement] == nil, buckets.count >= ReadyQueue.mostBuckets { entry.requirement.image = nil }
         let account = entry.key.account
         if queuedPerAccount[account, default: 0] == 0 { passes[account] = max(passes[account] ?? 0, virtualTime) }
         queuedPerAccount[account, default: 0] += 1
@@ -67,8 +74,10 @@ struct ReadyQueue {
         buckets[entry.requirement, default: [:]][entry.priority] = level
     }
 
-    /// Takes the next job of the buckets that `accepts` lets through.
-    mutating func take(where accepts: (Requirement) -> Bool) -> Entry? {
+    /// Takes the next job of the buckets that `accepts` lets through; among equals one whose bucket `prefers` is for.
+    mutating func take(
+        where accepts: (Requirement) -> Bool, preferring prefers: (Requirement) -> Bool = { _ in false }
+    ) -> Entry? {
         var best: (requirement: Requirement, priority: Int, turn: Turn, id: JobID)?
         for requirement in Array(buckets.keys) where accepts(requirement) {
             guard let priority = buckets[requirement]?.keys.max(), let turn = settleTurn(requirement, priority),
@@ -78,7 +87,13 @@ struct ReadyQueue {
                 guard priority >= best.priority else { continue }
                 if priority == best.priority {
                     guard turn.pass <= best.turn.pass else { continue }
-                    if turn.pass == best.turn.pass, id > best.id { continue }
+                    if turn.pass == best.turn.pass {
+                        let (age, bestAge) = (
+                            ReadyQueue.rank(id, isPreferred: prefers(requirement)),
+                            ReadyQueue.rank(best.id, isPreferred: prefers(best.requirement))
+                        )
+                        if age > bestAge || age == bestAge && id > best.id { continue }
+                    }
                 }
             }
             best = (requirement, priority, turn, id)
@@ -87,6 +102,12 @@ struct ReadyQueue {
         remove(best.requirement, best.priority, best.turn)
         return Entry(
             key: JobKey(account: best.turn.account, id: best.id), priority: best.priority, requirement: best.requirement)
+    }
+
+    /// When a job came, in milliseconds; earlier where it is preferred, so that nobody is overtaken for ever.
+    private static func rank(_ id: JobID, isPreferred: Bool) -> UInt64 {
+        let milliseconds = id.high >> 16
+        return isPreferred ? milliseconds - min(milliseconds, headStart) : milliseconds
     }
 
     /// Brings the turn at the top of the heap up to date: passes only rise, so a stale one is put back further down.

@@ -10,12 +10,15 @@ public struct Requirement: Hashable, Sendable {
     public var region: String?
     /// Hosts that lost or failed these jobs; given to them only when no other known host fits.
     public var avoided: [String]
+    /// The container image that the job names: hosts that hold it are preferred, none is required to.
+    public var image: String?
 
-    public init(kind: String, tier: Int, region: String? = nil, avoided: [String] = []) {
+    public init(kind: String, tier: Int, region: String? = nil, avoided: [String] = [], image: String? = nil) {
         self.kind = kind
         self.tier = tier
         self.region = region
         self.avoided = avoided
+        self.image = image
     }
 
     /// Whether a host with these capabilities could run it; `avoided` is not asked here.
@@ -30,17 +33,27 @@ public struct Requirement: Hashable, Sendable {
         return capabilities.region == region
     }
 
+    /// Whether the job starts there without fetching an image first.
+    func isAtHand(_ capabilities: HostCapabilities) -> Bool {
+        guard let image else { return false }
+        return capabilities.images?.contains(image) == true
+    }
+
     /// The kind of a job that names an image instead of a cargo: only hosts that advertise `docker` get it.
     public static let image = "image"
 
     /// As one short text, for the job's row.
-    var stored: String { "\(kind)|\(tier)|\(region ?? "")" }
+    var stored: String { required + (image.map { "|\($0)" } ?? "") }
+
+    /// The same without what is only preferred: strangers choose image names, and there must not be a group for each.
+    var required: String { "\(kind)|\(tier)|\(region ?? "")" }
 
     init(stored: String, avoided: [String]) {
         let parts = stored.split(separator: "|", omittingEmptySubsequences: false).map(String.init)
         kind = parts.first ?? "process"
         tier = parts.count > 1 ? Int(parts[1]) ?? 1 : 1
         region = parts.count > 2 && !parts[2].isEmpty ? parts[2] : nil
+        image = parts.count > 3 && !parts[3].isEmpty ? parts[3] : nil
         self.avoided = avoided
     }
 }

@@ -2,6 +2,7 @@ import ArgumentParser
 import CargoArtifact
 import CargoClient
 import CargoFiles
+import CargoRunner
 import CargoSigning
 import CargoStore
 import FoundationEssentials
@@ -9,11 +10,11 @@ import Glibc
 import SystemPackage
 
 /// What is stored on this machine, and what may go.
-struct CacheCommand: ParsableCommand {
+struct CacheCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "cache",
         abstract: "Show and tend the cargos stored on this machine.",
-        subcommands: [Add.self, List.self, Use.self, Collect.self, Pin.self, Unpin.self, Check.self, Remove.self])
+        subcommands: [Add.self, Prefetch.self, List.self, Use.self, Collect.self, Pin.self, Unpin.self, Check.self, Remove.self])
 
     static func open() throws -> CargoStore { try CargoStore(root: CargoStore.defaultRoot()) }
 
@@ -56,6 +57,38 @@ struct CacheCommand: ParsableCommand {
             } catch let refusal as Refusal {
                 say("\(refusal)")
                 throw ExitCode(ProgramExit.refused)
+            }
+        }
+    }
+
+    struct Prefetch: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "prefetch", abstract: "Pull a container image ahead of its first job; prints its id.",
+            discussion: """
+                Pulled without any login, unless --registry-config names one, it is this host's own to offer to jobs and, over \
+                the agent's image budget, to remove. What a login was needed for stays the owner's alone.
+                """)
+        @Argument(help: "NAME[:TAG] or NAME@sha256:DIGEST.") var image: String
+        @Option(
+            name: .customLong("registry-config"),
+            help: ArgumentHelp("Pull with the logins of this config.json ('docker login').", valueName: "file"))
+        var registryConfig: String?
+
+        func run() async throws {
+            let settings = ContainerSettings(
+                agent: "cargo-run", trust: .owner(credentials: registryConfig.map { FilePath($0) }))
+            let isTerminal = isatty(STDERR_FILENO) == 1
+            do {
+                let id = try await settings.prefetch(image, store: try CacheCommand.open()) { progress in
+                    if isTerminal { say("\(progress.phase) \(progress.current >> 20) of \(progress.total >> 20) MiB") }
+                }
+                Swift.print(id)
+            } catch let refusal as Refusal {
+                say("\(refusal)")
+                throw ExitCode(ProgramExit.refused)
+            } catch let failure as RunFailure {
+                say("\(failure)")
+                throw ExitCode(ProgramExit.failed)
             }
         }
     }

@@ -142,6 +142,12 @@ static _Noreturn void start(int count, char **arguments) {
     char **environment = arguments + count + 1;
     if (count < 2) refuse("longshore: the image names no command and the job gives none\n");
     int connection = connect_to_agent();
+    // One byte comes when the agent has taken the socket's name away.
+    unsigned char go;
+    long welcome;
+    do welcome = RAW(SYS_read, connection, &go, 1, 0, 0);
+    while (welcome == -EINTR);
+    if (welcome != 1) leave(125);
     // HUP INT QUIT USR1 USR2 TERM CHLD CONT WINCH are read from a descriptor; pid 1 would lose them otherwise.
     uint64_t mask = 1ull << 0 | 1ull << 1 | 1ull << 2 | 1ull << 9 | 1ull << 11 | 1ull << 14 | 1ull << 16 | 1ull << 17 | 1ull << 27;
     uint64_t none = 0;

@@ -34,7 +34,7 @@ final class ContainerHarness: Sendable {
         try made.withLock { made in
             if let image = made[kind] { return image }
             let folder = try TestFolder.make("image", in: TestEngine.shared(kind).folder)
-            let image = try BusyboxImage(in: folder).bundle
+            let image = try BusyboxImage(in: folder, tmp: kind == .podman ? "1777" : "755").bundle
             made[kind] = image
             return image
         }

@@ -10,7 +10,7 @@ import Testing
 /// Everything that a container can come to, on a real engine.
 @Suite("Containers on a real engine", .serialized, .timeLimit(.minutes(2)))
 struct ContainerRunTests {
-    static let engines: [Engine.Kind] = TestEngine.hasDocker ? [.docker] : []
+    static let engines: [Engine.Kind] = (TestEngine.hasDocker ? [.docker] : []) + (TestEngine.hasPodman ? [.podman] : [])
     static let available = ConditionTrait.enabled(
         if: !engines.isEmpty, "needs root, busybox-static, and docker.io (scripts/setup installs them)")
 

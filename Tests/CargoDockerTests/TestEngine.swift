@@ -36,7 +36,7 @@ final class TestEngine: Sendable {
             case .docker:
                 "dockerd --data-root \(at)/data --exec-root \(at)/exec --pidfile \(at)/pid --host unix://\(socket) --bridge=none --iptables=false"
             case .podman:
-                "podman --runtime runc --root \(at)/data --runroot \(at)/run --cgroup-manager cgroupfs system service -t 0 unix://\(socket)"
+                "unshare --mount --propagation slave podman --runtime runc --root \(at)/data --runroot \(at)/run --cgroup-manager cgroupfs system service -t 0 unix://\(socket)"
             }
         shell = Process()
         lifeline = Pipe()
@@ -87,10 +87,12 @@ struct BusyboxImage {
     let bundle: BundledImage
 
     /// `config`: members of the image config's `config` object.
-    init(in folder: FilePath, config: [String: JSONValue] = [:], files: [String: String] = [:]) throws {
+    /// `tmp`: the mode of its /tmp, which runc gives to the tmpfs above it; an engine that takes no owner for that
+    /// mount, as Podman, needs the image's to be the usual 1777.
+    init(in folder: FilePath, config: [String: JSONValue] = [:], files: [String: String] = [:], tmp: String = "755") throws {
         let root = folder.appending("root")
         try shell(
-            "mkdir -p \(root)/bin \(root)/tmp \(root)/etc; cp /bin/busybox \(root)/bin/ || cp /usr/bin/busybox \(root)/bin/;"
+            "mkdir -p \(root)/bin \(root)/tmp \(root)/etc; chmod \(tmp) \(root)/tmp; cp /bin/busybox \(root)/bin/ || cp /usr/bin/busybox \(root)/bin/;"
                 + "for a in $(\(root)/bin/busybox --list); do [ $a = busybox ] || ln -sf busybox \(root)/bin/$a; done")
         for (name, text) in files { try Data(text.utf8).write(to: URL(filePath: root.appending(name).string)) }
         try shell("tar -C \(root) --sort=name --owner=0 --group=0 -cf \(folder)/layer.tar . && gzip -nk1 \(folder)/layer.tar")

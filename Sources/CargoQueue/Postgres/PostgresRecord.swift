@@ -54,7 +54,7 @@ enum PostgresRecord {
             [
                 .int(record.key.account), .id(record.key.id), .int(record.priority), .int(record.tier),
                 .int(record.state.maxAttempts), .int(record.createdAt.milliseconds), .text(record.cargo), .text(record.digest),
-                .text(record.requirement.stored), .int(record.sequence), .bytes(record.head),
+                .text(record.requirement.required), .int(record.sequence), .bytes(record.head),
             ]
         ).changed == 1
     }

@@ -1,0 +1,49 @@
+import CargoArtifact
+import CargoRunner
+import CargoStore
+import CargoWire
+import Glibc
+import Logging
+
+/// What this host offers with each claim: its machine, and the images that its container engine holds by now.
+actor HostOffer {
+    /// How old an answer may be: a claim each few milliseconds must not ask the engine each time.
+    private static let freshness = Duration.seconds(10)
+
+    private let store: CargoStore
+    /// Nil where the owner has not turned containers on.
+    private let containers: ContainerSettings?
+    private let logger: Logger
+    private var known: (capabilities: HostCapabilities, at: ContinuousClock.Instant)?
+
+    init(store: CargoStore, containers: ContainerSettings?, logger: Logger) {
+        self.store = store
+        self.containers = containers
+        self.logger = logger
+    }
+
+    /// Removes images beyond the budget on the way, so that what is said is still here.
+    func current() async -> HostCapabilities {
+        if let known, ContinuousClock.now - known.at < HostOffer.freshness { return known.capabilities }
+        var images: [String]?
+        if let containers {
+            for image in (try? await containers.evictImages(store: store)) ?? [] {
+                logger.info("removed an image that was not used for longest", metadata: ["image": "\(image)"])
+            }
+            images = await containers.heldImages(store: store)
+        }
+        let capabilities = HostOffer.machine(images: images)
+        known = (capabilities, .now)
+        return capabilities
+    }
+
+    /// `images`: what its container engine holds, or nil when containers are off.
+    private static func machine(images: [String]?) -> HostCapabilities {
+        var capabilities = HostCapabilities(kinds: ["process"] + (images == nil ? [] : ["container"]))
+        capabilities.docker = images != nil
+        capabilities.images = images
+        capabilities.cpu = Double(sysconf(Int32(_SC_NPROCESSORS_ONLN)))
+        capabilities.memory = ByteCount(Int64(sysconf(Int32(_SC_PHYS_PAGES))) * Int64(sysconf(Int32(_SC_PAGESIZE))))
+        return capabilities
+    }
+}
