@@ -1,4 +1,5 @@
 public import CargoClient
+public import CargoRunner
 public import SystemPackage
 
 /// What an agent is told at its start.
@@ -16,6 +17,8 @@ public struct AgentConfiguration: Sendable {
     public var allowMissing: Set<String>
     /// Which container images strangers' jobs may name (patterns, see `ContainerSettings.Trust`); nil: containers are off.
     public var allowedImages: [String]?
+    /// What is kept and passed on of each job's log.
+    public var logLimits = LogLimits()
     /// How long running jobs may take to end once the agent was told to.
     public var drain: Duration
 

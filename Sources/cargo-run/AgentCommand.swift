@@ -53,6 +53,8 @@ struct AgentCommand: AsyncParsableCommand {
             "Run jobs in containers, of images with such names only (ghcr.io/acme/*, local:toolbox:1).", valueName: "pattern"))
     var allowedImages: [String] = []
 
+    @OptionGroup var log: LogOptions
+
     @Option(help: ArgumentHelp("Seconds that running jobs get at a shutdown.", valueName: "seconds"))
     var drain: Double = 60
 
@@ -87,11 +89,12 @@ struct AgentCommand: AsyncParsableCommand {
         let logger = Logger(label: "cargo-run")
         // One long poll, and for each slot a heartbeat, an upload and a pull at once.
         let client = try settings.client(connections: 2 + 3 * slots)
-        let configuration = AgentConfiguration(
+        var configuration = AgentConfiguration(
             coordinator: client, name: name ?? machineName(), slots: slots, home: CargoStore.defaultRoot(),
             trust: trust.map { FilePath($0) } ?? ClientSettings.trustFile(), allowMissing: Set(allowMissing),
             allowedImages: allowImages || !allowedImages.isEmpty
                 ? (allowImages ? ContainerSettings.publicRegistries : []) + allowedImages : nil, drain: .seconds(drain))
+        configuration.logLimits = log.limits
         let group = ServiceGroup(
             configuration: .init(
                 services: [
