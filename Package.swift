@@ -88,7 +88,7 @@ let package = Package(
             ]),
 
         // Host side.
-        room("CargoSandbox", ["CLinux", "CSeccomp", "CargoFiles", system], plugins: ["EmbedPrograms"]),
+        room("CargoSandbox", ["CLinux", "CSeccomp", "CargoArtifact", "CargoFiles", system], plugins: ["EmbedPrograms"]),
         room(
             "CargoDocker",
             [
@@ -181,7 +181,7 @@ let package = Package(
             "CargoStoreTests",
             ["CargoStore", "CargoArchive", "CargoFiles", "CargoArtifact", "CargoPacking", "CargoSigning", system]),
         tests("CargoTransferTests", ["CCurl", "CargoTransfer", "CargoArtifact", "CargoFiles", system]),
-        tests("CargoSandboxTests", ["CargoSandbox", system]),
+        tests("CargoSandboxTests", ["CargoSandbox", "CargoArtifact", system]),
         tests(
             "CargoDockerTests",
             [

@@ -61,7 +61,8 @@ public struct Agent: Service {
         let delivery = Delivery(session: session, drainDeadline: drainDeadline)
         let provisioning = Provisioning(
             store: store, runner: JobRunner(store: store), session: session, trust: configuration.trust,
-            allowMissing: configuration.allowMissing, containers: containers)
+            allowMissing: configuration.allowMissing, containers: containers,
+            logLimits: configuration.logLimits)
         let attempt = Attempt(
             session: session, identity: identity, execution: execution ?? provisioning, journal: journal, delivery: delivery,
             drainDeadline: drainDeadline, logger: logger)

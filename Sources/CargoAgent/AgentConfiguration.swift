@@ -1,5 +1,6 @@
 public import CargoArtifact
 public import CargoClient
+public import CargoRunner
 public import SystemPackage
 
 /// What an agent is told at its start.
@@ -19,6 +20,9 @@ public struct AgentConfiguration: Sendable {
     public var allowedImages: [String]?
     /// Bytes of pulled images that are kept; nil takes the default of `ContainerSettings`.
     public var imageBudget: ByteCount?
+
+    /// What is kept and passed on of each job's log.
+    public var logLimits = LogLimits()
     /// How long running jobs may take to end once the agent was told to.
     public var drain: Duration
 

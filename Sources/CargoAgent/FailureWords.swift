@@ -36,6 +36,8 @@ enum FailureWords {
         completion.logBytes = run.logBytes
         completion.logSHA256 = run.logDigest.hex
         completion.logTruncated = run.logTruncated
+        if run.logLinesSplit > 0 { completion.logLinesSplit = run.logLinesSplit }
+        if run.logPausedSeconds > 0 { completion.logPausedSeconds = run.logPausedSeconds }
         if let limit = run.limit { completion.error = JobError(code: limit.rule, message: limit.message) }
         return completion
     }

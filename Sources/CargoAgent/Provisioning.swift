@@ -35,6 +35,7 @@ struct Provisioning: Execution {
     let allowMissing: Set<String>
     /// Nil where the owner has not turned containers on.
     let containers: ContainerSettings?
+    let logLimits: LogLimits
 
     func run(
         _ claim: Claim, _ entry: Journal.Entry, grace: Double, onEvent: @Sendable (RunEvent) async -> Void
@@ -56,6 +57,7 @@ struct Provisioning: Execution {
         if let timeout = job.timeout { request.limits.time = min(request.limits.time ?? timeout, timeout) }
         request.allowMissing = allowMissing
         request.grace = grace
+        request.logLimits = logLimits
         return request
     }
 

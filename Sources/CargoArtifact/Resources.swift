@@ -9,6 +9,8 @@ public struct Resources: Hashable, Sendable, Codable {
     public var pids: Int?
     /// Wall-clock time of the run itself, without provisioning.
     public var time: Seconds?
+    /// Processor time of all processes together.
+    public var cpuTime: Seconds?
     public var gpu: GPU?
 
     /// GPUs that must be assigned to the job.
@@ -24,13 +26,14 @@ public struct Resources: Hashable, Sendable, Codable {
 
     public init(
         cpu: Double? = nil, memory: ByteCount? = nil, disk: ByteCount? = nil, pids: Int? = nil, time: Seconds? = nil,
-        gpu: GPU? = nil
+        cpuTime: Seconds? = nil, gpu: GPU? = nil
     ) {
         self.cpu = cpu
         self.memory = memory
         self.disk = disk
         self.pids = pids
         self.time = time
+        self.cpuTime = cpuTime
         self.gpu = gpu
     }
 
@@ -43,6 +46,12 @@ public struct Resources: Hashable, Sendable, Codable {
         }
         return Resources(
             cpu: least(cpu, other.cpu), memory: least(memory, other.memory), disk: least(disk, other.disk),
-            pids: least(pids, other.pids), time: least(time, other.time), gpu: gpu)
+            pids: least(pids, other.pids), time: least(time, other.time),
+            cpuTime: least(cpuTime, other.cpuTime), gpu: gpu)
+    }
+
+    enum CodingKeys: String, CodingKey {
+        case cpu, memory, disk, pids, time, gpu
+        case cpuTime = "cpu-time"
     }
 }

@@ -211,6 +211,9 @@ extension ContainerBody {
         if let size = spec.limits.fileSize {
             limits.append(Ulimit(name: "fsize", soft: UInt64(max(0, size)), hard: UInt64(max(0, size))))
         }
+        if let seconds = spec.limits.cpuSeconds {
+            limits.append(Ulimit(name: "cpu", soft: UInt64(max(1, seconds)), hard: UInt64(max(1, seconds)) + 1))
+        }
         return limits
     }
 

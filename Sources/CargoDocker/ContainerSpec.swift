@@ -12,6 +12,8 @@ public struct ContainerLimits: Hashable, Sendable {
     public var cpu: Double
     /// Bytes of one file.
     public var fileSize: Int64?
+    /// Processor seconds of one process; nil is unlimited.
+    public var cpuSeconds: Int?
     public var openFiles: UInt64
     /// Bytes of `/tmp`, of `/dev/shm` and of each volume that the image declares, each.
     public var temporaryBytes: Int64

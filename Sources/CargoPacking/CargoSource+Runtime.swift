@@ -33,13 +33,14 @@ extension CargoSource {
     }
 
     static func resources(_ value: YAMLValue) throws -> Resources {
-        let members = try value.members(["cpu", "memory", "disk", "pids", "time", "gpu"])
+        let members = try value.members(["cpu", "memory", "disk", "pids", "time", "cpu-time", "gpu"])
         var resources = Resources()
         resources.cpu = try members["cpu"]?.number(0.01...4096)
         resources.memory = try members["memory"]?.bytes()
         resources.disk = try members["disk"]?.bytes()
         resources.pids = try members["pids"]?.integer(1...4_194_304)
         resources.time = try members["time"]?.seconds()
+        resources.cpuTime = try members["cpu-time"]?.seconds()
         if let gpu = members["gpu"] {
             let members = try gpu.members(["count", "vram"])
             resources.gpu = Resources.GPU(count: try members["count"]?.integer(0...64), vram: try members["vram"]?.bytes())

@@ -44,7 +44,7 @@ struct ReadyQueue {
     }
 
     /// Buckets that differ in the preferred image alone, at most: a claim looks at each.
-    private static let mostBuckets = 1024
+    private static let mostBuckets = 256
     /// How much younger a job may be that goes first because its image is at hand.
     private static let headStart: UInt64 = 30_000
 

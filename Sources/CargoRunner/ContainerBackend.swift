@@ -14,7 +14,7 @@ struct ContainerBackend: Sendable {
     func run(_ request: RunRequest, onEvent: @Sendable (RunEvent) async -> Void) async throws -> RunOutcome {
         try Task.checkCancellation()
         let plan = try JobPlan(request)
-        let sandbox = try SharedSandbox.get()
+        let sandbox = try SharedSandbox.get(store)
         let folder = try await blocking { [store] in try JobFolder(store: store, request: request, sandbox: sandbox) }
         do {
             let outcome = try await run(plan, in: folder, onEvent: onEvent)
@@ -33,15 +33,17 @@ struct ContainerBackend: Sendable {
         if case .owner = settings.trust { try? await settings.removeEnded() }
         let runner = try await settings.runner(store: store, allowMissing: request.allowMissing)
         let job = try await blocking { [settings] in try ContainerLayout(plan, folder, settings).job() }
-        let log = Mutex(JobLog(limit: request.logLimit))
+        let clock = LogClock()
+        let log = Mutex(JobLog(limits: request.logLimits, now: clock.seconds))
         let outcome = try await runner.run(job) { event in
             switch event {
             case .started: await onEvent(.started)
             case .progress(let progress):
                 await onEvent(.provisioning(RunProgress(phase: progress.phase, current: progress.current, total: progress.total)))
             case .log(let stream, let bytes):
-                guard let event = log.withLock({ $0.take(stream == .stdout ? .stdout : .stderr, bytes) }) else { return }
-                await onEvent(event)
+                let taken = log.withLock { $0.take(stream == .stdout ? .stdout : .stderr, bytes, now: clock.seconds) }
+                for event in taken.events { await onEvent(event) }
+                await clock.pause(taken.pause) { false }
             }
         }
         let account = log.withLock { $0 }
@@ -51,11 +53,15 @@ struct ContainerBackend: Sendable {
         let isOver = outcome.stopped == .outputLimit
         let over = Refusal(
             "output_limit", "the job wrote more than its \(plan.outputBytes) bytes or \(plan.outputFiles) files of output")
+        let outOfCPU =
+            outcome.oomKilled ? nil : plan.cpuLimit(signal: outcome.signal, cpuSeconds: outcome.cpuSeconds)
         return RunOutcome(
-            exitCode: outcome.exitCode, signal: outcome.signal, timedOut: outcome.timedOut, oomKilled: outcome.oomKilled,
+            exitCode: outcome.exitCode, signal: outcome.signal, timedOut: outcome.timedOut || outOfCPU != nil,
+            oomKilled: outcome.oomKilled,
             wallSeconds: outcome.wallSeconds, cpuSeconds: outcome.cpuSeconds, maxRSSBytes: outcome.maxRSSBytes,
             outputs: collected.outputs, logBytes: account.bytes, logDigest: account.digest, logTruncated: account.isTruncated,
-            limit: isOver ? over : collected.limit, missing: [], skipped: collected.skipped, deniedCalls: [:])
+            limit: isOver ? over : outOfCPU ?? collected.limit, missing: [], skipped: collected.skipped, deniedCalls: [:],
+            logLinesSplit: account.linesSplit, logPausedSeconds: account.pausedSeconds)
     }
 
     /// The same sentence as an error of this room.

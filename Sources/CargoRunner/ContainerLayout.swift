@@ -47,6 +47,7 @@ struct ContainerLayout {
         // The runner's own bound is this host's cores.
         job.limits.cpu = plan.resources.cpu ?? 1024
         job.limits.fileSize = plan.outputBytes
+        job.limits.cpuSeconds = plan.cpuSeconds.map { Int($0.rounded(.up)) }
         if !request.gpus.isEmpty { job.gpus = .cdi(request.gpus.map { "nvidia.com/gpu=\($0)" }) }
         if config.network == .host { job.network = .host }
         if config.interface == .stdioJSONL { job.standardInput = plan.parameters + [10] }

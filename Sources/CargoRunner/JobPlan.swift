@@ -27,6 +27,8 @@ struct JobPlan {
     }
     var outputFiles: Int { max(0, config.outputs?.maxFiles ?? JobPlan.files) }
     var seconds: Double { resources.time?.value ?? JobPlan.seconds }
+    /// Processor time of all processes together; nil is unlimited.
+    var cpuSeconds: Double? { resources.cpuTime.map { max(0.01, $0.value) } }
 
     init(_ request: RunRequest) throws {
         self.request = request
@@ -123,8 +125,24 @@ struct JobPlan {
             // Files in /tmp and memory files count too, so the bound is not the output's alone: a file that grows past
             // its output is found by looking.
             fileSize: max(outputBytes, resources.memory?.bytes ?? JobPlan.memory) + 4096)
+        // A whole second more than the sum has: what runs as one process is stopped for the sum, with its grace.
+        spec.limits.cpuSeconds = cpuSeconds.map { Int($0.rounded(.up)) + 1 }
         spec.allowMissing = request.allowMissing
         spec.tracesCalls = request.tracesCalls
         return spec
+    }
+}
+
+extension JobPlan {
+    static let cpuTimeRule = "cpu_time_limit"
+
+    static func cpuLimit(_ seconds: Double) -> Refusal {
+        Refusal(cpuTimeRule, "the job used more than its \(seconds) s of processor time")
+    }
+
+    /// Whether the kernel ended a process for its processor time (SIGXCPU, then SIGKILL), told from what else kills.
+    func cpuLimit(signal: Int?, cpuSeconds used: Double) -> Refusal? {
+        guard let cpuSeconds, let signal, signal == 24 || signal == 9, used >= cpuSeconds else { return nil }
+        return JobPlan.cpuLimit(cpuSeconds)
     }
 }

@@ -23,7 +23,7 @@ public struct JobRunner: Sendable {
             return try await ContainerBackend(store: store, settings: settings).run(request, onEvent: onEvent)
         }
         let job = try JobPlan(request)
-        let sandbox = try SharedSandbox.get()
+        let sandbox = try SharedSandbox.get(store)
         let folder = try await blocking { [store] in try JobFolder(store: store, request: request, sandbox: sandbox) }
         do {
             let outcome = try await run(job, in: folder, sandbox, onEvent: onEvent)
@@ -42,28 +42,37 @@ public struct JobRunner: Sendable {
         let missing = sandbox.missing(for: spec)
         try Task.checkCancellation()
         let process = try await sandbox.launch(spec, as: folder.user)
-        let verdict = OutputWatch.Verdict()
-        var log = JobLog(limit: job.request.logLimit)
+        let verdict = Verdict()
+        let clock = LogClock()
+        var log = JobLog(limits: job.request.logLimits, now: clock.seconds)
         let end: ProcessEnding
         do {
             async let _ = OutputWatch.guarding(
                 folder.output, bytes: job.outputBytes, files: job.outputFiles, process, verdict)
+            async let _ = CPUWatch.guarding(process, seconds: job.cpuSeconds, verdict)
             async let ending = process.wait(timeout: job.seconds, grace: job.request.grace)
             await onEvent(.started)
             while let piece = try await process.nextOutput() {
                 let stream: RunEvent.Stream = piece.stream == .standardOutput ? .stdout : .stderr
-                if let event = log.take(stream, piece.bytes) { await onEvent(event) }
+                let taken = log.take(stream, piece.bytes, now: clock.seconds)
+                for event in taken.events { await onEvent(event) }
+                await clock.pause(taken.pause) { process.isOver }
             }
             end = try await ending
         }
         let collector = OutputCollector(
             source: folder.output, target: job.request.output, maxBytes: job.outputBytes, maxFiles: job.outputFiles)
         let collected = try await blocking { try collector.collect() }
+        if end.outOfMemoryKills == 0, let limit = job.cpuLimit(signal: end.signal, cpuSeconds: end.cpuSeconds) {
+            verdict.set(limit)
+        }
+        let isOutOfTime = end.timedOut || verdict.limit?.rule == JobPlan.cpuTimeRule
         return RunOutcome(
-            exitCode: end.exitCode, signal: end.signal, timedOut: end.timedOut, oomKilled: end.outOfMemoryKills > 0,
+            exitCode: isOutOfTime ? nil : end.exitCode, signal: end.signal, timedOut: isOutOfTime,
+            oomKilled: end.outOfMemoryKills > 0,
             wallSeconds: end.wallSeconds, cpuSeconds: end.cpuSeconds, maxRSSBytes: end.maxRSSBytes, outputs: collected.outputs,
             logBytes: log.bytes, logDigest: log.digest, logTruncated: log.isTruncated,
             limit: verdict.limit ?? collected.limit, missing: missing, skipped: collected.skipped,
-            deniedCalls: process.deniedCalls)
+            deniedCalls: process.deniedCalls, logLinesSplit: log.linesSplit, logPausedSeconds: log.pausedSeconds)
     }
 }

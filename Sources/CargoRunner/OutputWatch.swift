@@ -1,7 +1,6 @@
 internal import CargoArtifact
 internal import CargoFiles
 internal import CargoSandbox
-internal import Synchronization
 internal import SystemPackage
 
 /// Watches how much a running job has written to its output folder, where no quota of the file system does.
@@ -11,13 +10,6 @@ internal import SystemPackage
 enum OutputWatch {
     /// Between two looks. What a job can write between them is bounded by the disk's speed.
     private static let interval = Duration.milliseconds(500)
-
-    /// The limit that a job broke.
-    final class Verdict: Sendable {
-        private let broken = Mutex<Refusal?>(nil)
-        var limit: Refusal? { broken.withLock { $0 } }
-        fileprivate func set(_ limit: Refusal) { broken.withLock { $0 = limit } }
-    }
 
     /// Looks until it is cancelled or has killed the job, having said why first.
     static func guarding(

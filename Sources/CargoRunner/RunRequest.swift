@@ -33,8 +33,7 @@ public struct RunRequest: Sendable {
     public var allowMissing: Set<String> = []
     /// Between SIGTERM and SIGKILL, seconds; 0 kills at once.
     public var grace: Double = 5
-    /// Bytes of the combined log that are kept; what follows is read, counted as truncated, and dropped.
-    public var logLimit: Int64 = 64 << 20
+    public var logLimits = LogLimits()
     /// The GPUs of this host that are assigned to the job, numbered from 0; no other is visible inside.
     public var gpus: [Int] = []
     /// Counts the system calls that the sandbox denies, for publishers; the job is slower for it.
@@ -87,7 +86,7 @@ public struct RunOutcome: Hashable, Sendable {
     public var logBytes: Int64
     public var logDigest: Digest
     public var logTruncated: Bool
-    /// A bound that the job ran into (`output_limit` …), with its sentence.
+    /// A bound that the job ran into (`output_limit`, `cpu_time_limit`), with its sentence.
     public var limit: Refusal?
     /// Mechanisms that the operator allowed to be missing and that were.
     public var missing: [String]
@@ -95,4 +94,8 @@ public struct RunOutcome: Hashable, Sendable {
     public var skipped: [String]
     /// System calls that the sandbox denied, by name, where `tracesCalls` was set.
     public var deniedCalls: [String: Int] = [:]
+    /// Times that a line outgrew its bound.
+    public var logLinesSplit = 0
+    /// How long the job waited because it said too much at once.
+    public var logPausedSeconds = 0.0
 }

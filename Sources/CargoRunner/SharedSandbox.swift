@@ -1,16 +1,18 @@
 internal import CargoArtifact
 internal import CargoSandbox
+internal import CargoStore
 internal import Synchronization
+internal import SystemPackage
 
 /// The one sandbox of this process: what every launch shares is prepared at the first job.
 enum SharedSandbox {
     private static let made = Mutex<Sandbox?>(nil)
 
-    static func get() throws -> Sandbox {
+    static func get(_ store: CargoStore) throws -> Sandbox {
         try made.withLock { made in
             if let made { return made }
             do throws(SandboxError) {
-                let sandbox = try Sandbox()
+                let sandbox = try Sandbox(cache: store.root.appending("filters"))
                 made = sandbox
                 return sandbox
             } catch {

@@ -44,6 +44,7 @@ public final class ConfinedProcess: Sendable {
     private let tracer: CallTracer?
     private let started: UInt64
     private let open = Mutex<(output: Bool, error: Bool)>((true, true))
+    private let ended = Atomic(false)
 
     init(
         processID: Int32, handle: Descriptor, standardOutput: Descriptor, standardError: Descriptor, status: Descriptor,
@@ -104,6 +105,12 @@ public final class ConfinedProcess: Sendable {
         }
     }
 
+    /// Whether everything inside has ended; its output may still stand in the pipes.
+    public var isOver: Bool { ended.load(ordering: .relaxed) }
+
+    /// Processor time of everything inside so far, or nil where no cgroup counts it.
+    public func cpuSeconds() -> Double? { isOver ? nil : cgroup?.cpuSeconds() }
+
     /// The system calls that the filter denied, by name, where they are traced.
     public var deniedCalls: [String: Int] { tracer?.counts ?? [:] }
 
@@ -152,6 +159,7 @@ public final class ConfinedProcess: Sendable {
                 }
             }
         }
+        ended.store(true, ordering: .relaxed)
         let wall = Double(Clock.nanoseconds() - started) / 1e9
         // Pid 1 writes how the command ended before it ends itself; silence means that pid 1 was killed.
         let said = try status.read(upTo: 4) ?? []

@@ -80,7 +80,7 @@ struct LaunchPlanner {
             steps.append(limit(Limit.fileSize, soft: UInt64(max(0, bytes)), hard: UInt64(max(0, bytes))))
         }
         if let seconds = spec.limits.cpuSeconds {
-            steps.append(limit(Limit.cpu, soft: UInt64(max(1, seconds)), hard: UInt64(max(1, seconds)) + 5))
+            steps.append(limit(Limit.cpu, soft: UInt64(max(1, seconds)), hard: UInt64(max(1, seconds)) + 1))
         }
         // Counted per user id and user namespace: a second bound beside the cgroup's, and the only one without it.
         if let processes = spec.limits.processes {

@@ -2,6 +2,7 @@ import CLinux
 import FoundationEssentials
 import Glibc
 import Synchronization
+public import SystemPackage
 
 /// Confines and starts processes. One a process of this program is enough: it keeps what every launch shares — the
 /// sealed `cargo-init`, compiled filters, this host's facts — and nothing of a finished job.
@@ -11,8 +12,11 @@ public final class Sandbox: Sendable {
     let layout: CgroupLayout
     /// Compiled filters by profile name: a handful of profiles exist.
     private let filters = Mutex<[String: [UInt8]]>([:])
+    private let cache: FilterCache?
 
-    public init() throws(SandboxError) {
+    /// - Parameter cache: a folder of this user alone in which compiled filters are kept; nil compiles them anew.
+    public init(cache: FilePath? = nil) throws(SandboxError) {
+        self.cache = cache.map { FilterCache(folder: $0) }
         guard let image = Data(base64Encoded: EmbeddedPrograms.cargoInit) else {
             throw SandboxError(.failed, "this program was built without cargo-init; build it again")
         }
@@ -76,9 +80,16 @@ public final class Sandbox: Sendable {
                 .refused, mechanism: "seccomp",
                 "there is no sandbox profile '\(name)'; known are \(Sandbox.profileNames.joined(separator: ", "))")
         }
-        let compiled = try SeccompFilter.compile(SeccompProfile(json: Array(json), name: name), tracing: tracing)
-        filters.withLock { $0[key] = compiled.program }
-        return compiled.program
+        let place = cache.map { ($0, FilterCache.Key(profile: Array(json), tracing: tracing)) }
+        let program: [UInt8]
+        if let place, let kept = place.0.filter(for: place.1) {
+            program = kept
+        } else {
+            program = try SeccompFilter.compile(SeccompProfile(json: Array(json), name: name), tracing: tracing).program
+            if let place { place.0.keep(program, for: place.1) }
+        }
+        filters.withLock { $0[key] = program }
+        return program
     }
 
     func cgroup(for spec: SandboxSpec) throws(SandboxError) -> (any Cgroup)? {

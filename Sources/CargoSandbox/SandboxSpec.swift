@@ -44,7 +44,7 @@ public struct SandboxSpec: Sendable {
         public var processes: Int?
         /// Cores; fractions allowed.
         public var cpu: Double?
-        /// Seconds of processor time, over all processes of the job one by one.
+        /// Seconds of processor time of each process by itself.
         public var cpuSeconds: Int?
         /// Bytes of one file.
         public var fileSize: Int64?

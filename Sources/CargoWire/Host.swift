@@ -250,6 +250,10 @@ public struct Completion: Hashable, Sendable, Codable {
     /// SHA-256 of the attempt's combined log.
     public var logSHA256: String?
     public var logTruncated: Bool?
+    /// Times that a line of the log outgrew the host's bound and was split.
+    public var logLinesSplit: Int?
+    /// How long the job waited because it logged faster than the host lets it.
+    public var logPausedSeconds: Double?
     /// A limit that ended the job though its exit code does not say so, e.g. `output_limit`.
     public var error: JobError?
     /// DSSE envelope over the outcome, payload type `application/vnd.longshore.outcome.v1+json` (RULES.md 3).
@@ -266,6 +270,8 @@ public struct Completion: Hashable, Sendable, Codable {
         case logBytes = "log_bytes"
         case logSHA256 = "log_sha256"
         case logTruncated = "log_truncated"
+        case logLinesSplit = "log_lines_split"
+        case logPausedSeconds = "log_paused_seconds"
     }
 
     /// The exit report's fields stand beside `lease`, so that a host in another language writes one flat object.
@@ -279,6 +285,8 @@ public struct Completion: Hashable, Sendable, Codable {
         logBytes = try container.decodeIfPresent(Int64.self, forKey: .logBytes)
         logSHA256 = try container.decodeIfPresent(String.self, forKey: .logSHA256)
         logTruncated = try container.decodeIfPresent(Bool.self, forKey: .logTruncated)
+        logLinesSplit = try container.decodeIfPresent(Int.self, forKey: .logLinesSplit)
+        logPausedSeconds = try container.decodeIfPresent(Double.self, forKey: .logPausedSeconds)
     }
 
     public func encode(to encoder: any Encoder) throws {
@@ -291,6 +299,8 @@ public struct Completion: Hashable, Sendable, Codable {
         try container.encodeIfPresent(logBytes, forKey: .logBytes)
         try container.encodeIfPresent(logSHA256, forKey: .logSHA256)
         try container.encodeIfPresent(logTruncated, forKey: .logTruncated)
+        try container.encodeIfPresent(logLinesSplit, forKey: .logLinesSplit)
+        try container.encodeIfPresent(logPausedSeconds, forKey: .logPausedSeconds)
     }
 }
 

@@ -37,6 +37,7 @@ public enum JobErrorCode: String, Sendable, CaseIterable {
     case hostLost = "host_lost"
     case poison
     case outputLimit = "output_limit"
+    case cpuTimeLimit = "cpu_time_limit"
     case cancelled
     case internalError = "internal_error"
 }

@@ -1,6 +1,6 @@
 import ArgumentParser
-import CargoArtifact
 import CargoAgent
+import CargoArtifact
 import CargoClient
 import CargoRunner
 import CargoStore
@@ -59,6 +59,8 @@ struct AgentCommand: AsyncParsableCommand {
         help: "Bytes of pulled images that are kept, such as 64GiB (the default); the least recently used go first.")
     var imageBudget: ByteCount?
 
+    @OptionGroup var log: LogOptions
+
     @Option(help: ArgumentHelp("Seconds that running jobs get at a shutdown.", valueName: "seconds"))
     var drain: Double = 60
 
@@ -99,6 +101,7 @@ struct AgentCommand: AsyncParsableCommand {
             allowedImages: allowImages || !allowedImages.isEmpty
                 ? (allowImages ? ContainerSettings.publicRegistries : []) + allowedImages : nil, drain: .seconds(drain))
         configuration.imageBudget = imageBudget
+        configuration.logLimits = log.limits
         let group = ServiceGroup(
             configuration: .init(
                 services: [

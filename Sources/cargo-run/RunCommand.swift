@@ -58,6 +58,11 @@ struct RunCommand: AsyncParsableCommand {
     @Option(help: "Most memory, e.g. 1GiB; never more than the cargo's own.")
     var memory: ByteCount?
 
+    @Option(name: .customLong("cpu-time"), help: "Most processor time, e.g. 30s; never more than the cargo's own.")
+    var cpuTime: Seconds?
+
+    @OptionGroup var log: LogOptions
+
     @Option(help: "How it is confined.")
     var backend: Backend = .auto
 
@@ -115,9 +120,10 @@ struct RunCommand: AsyncParsableCommand {
         request.arguments = arguments
         request.parameters = Dictionary(parameters.map { ($0.name, $0.value) }, uniquingKeysWith: { $1 })
         request.environment = Dictionary(environment.map { ($0.name, $0.value) }, uniquingKeysWith: { $1 })
-        request.limits = Resources(memory: memory, time: time)
+        request.limits = Resources(memory: memory, time: time, cpuTime: cpuTime)
         request.allowMissing = Set(allowMissing)
         request.grace = grace
+        request.logLimits = log.limits
         request.backend = RunBackend(rawValue: backend.rawValue) ?? .auto
         request.containers = ContainerSettings(
             agent: "cargo-run", trust: .owner(credentials: registryConfig.map { FilePath($0) }))

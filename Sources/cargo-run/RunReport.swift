@@ -40,6 +40,8 @@ enum RunReport {
         var logBytes: Int64
         var logSHA256: String
         var logTruncated: Bool
+        var logLinesSplit: Int
+        var logPausedSeconds: Double
         var limit: Limit?
         var missing: [String]
         var skipped: [String]
@@ -50,6 +52,8 @@ enum RunReport {
             case logBytes = "log_bytes"
             case logSHA256 = "log_sha256"
             case logTruncated = "log_truncated"
+            case logLinesSplit = "log_lines_split"
+            case logPausedSeconds = "log_paused_seconds"
         }
 
         func encode(to encoder: any Encoder) throws {
@@ -60,6 +64,8 @@ enum RunReport {
             try container.encode(logBytes, forKey: .logBytes)
             try container.encode(logSHA256, forKey: .logSHA256)
             try container.encode(logTruncated, forKey: .logTruncated)
+            if logLinesSplit > 0 { try container.encode(logLinesSplit, forKey: .logLinesSplit) }
+            if logPausedSeconds > 0 { try container.encode(logPausedSeconds, forKey: .logPausedSeconds) }
             try container.encodeIfPresent(limit, forKey: .limit)
             if !missing.isEmpty { try container.encode(missing, forKey: .missing) }
             if !skipped.isEmpty { try container.encode(skipped, forKey: .skipped) }
@@ -86,6 +92,7 @@ enum RunReport {
                 exit: exit(of: outcome),
                 outputs: outcome.outputs.map { OutputFile(path: $0.path, size: $0.size, sha256: $0.digest.hex) },
                 logBytes: outcome.logBytes, logSHA256: outcome.logDigest.hex, logTruncated: outcome.logTruncated,
+                logLinesSplit: outcome.logLinesSplit, logPausedSeconds: outcome.logPausedSeconds,
                 limit: outcome.limit.map { Outcome.Limit(code: $0.rule, message: $0.message) }, missing: outcome.missing,
                 skipped: outcome.skipped,
                 output: folder))
@@ -112,6 +119,10 @@ enum RunReport {
         }
         if let limit = outcome.limit { lines.append("  \(limit.rule): \(limit.message)") }
         if outcome.logTruncated { lines.append("  the log was longer than its bound and is cut off") }
+        if outcome.logLinesSplit > 0 { lines.append("  lines of the log were split \(outcome.logLinesSplit) times") }
+        if outcome.logPausedSeconds >= 0.1 {
+            lines.append("  it waited \(Double(Int(outcome.logPausedSeconds * 10)) / 10) s for logging faster than it may")
+        }
         if !outcome.missing.isEmpty { lines.append("  ran without: \(outcome.missing.joined(separator: ", "))") }
         if !outcome.skipped.isEmpty {
             lines.append("  left out, being no plain files: \(outcome.skipped.prefix(5).map(printable).joined(separator: ", "))")

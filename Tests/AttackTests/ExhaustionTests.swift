@@ -143,9 +143,12 @@ struct ExhaustionTests {
         #expect(peak > 0 && peak < 64 * Self.mebibyte, "the supervisor held \(peak) bytes")
     }
 
-    @Test func `a line of many mebibytes without an end arrives whole or is marked as cut`() async throws {
+    @Test func `a line of many mebibytes without an end arrives whole, split and marked`() async throws {
         let run = try await run(.root, ["long-line", "\(8 * Self.mebibyte)"])
         #expect(run.code == 0, "\(run.story)")
-        #expect(run.text.utf8.count == 8 * Self.mebibyte || run.outcome?["log_truncated"]?.int == 1)
+        let mark = " [line split]\n"
+        #expect(run.text.utf8.count == 8 * Self.mebibyte + mark.utf8.count)
+        #expect(run.text.split(separator: "\n").map(\.utf8.count).max() == 4 * Self.mebibyte + mark.utf8.count - 1)
+        #expect(run.outcome?["log_lines_split"]?.int == 1)
     }
 }

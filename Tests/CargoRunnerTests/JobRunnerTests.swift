@@ -1,8 +1,9 @@
 import CargoArtifact
-import CargoRunner
 import Glibc
 import SystemPackage
 import Testing
+
+@testable import CargoRunner
 
 @Suite struct JobRunnerTests {
     @Test(arguments: [0, 3, 255]) func exitCodesComeThrough(code: Int) async throws {
@@ -121,11 +122,68 @@ import Testing
 
     @Test func aLogPastItsBoundIsTruncatedAndSaysSo() async throws {
         let bench = try RunBench()
-        let result = try await bench.run(bench.cargo(["/bin/sh", "-c", "head -c 300000 /dev/zero"])) { $0.logLimit = 100_000 }
+        let result = try await bench.run(bench.cargo(["/bin/sh", "-c", "head -c 300000 /dev/zero"])) {
+            $0.logLimits.total = 100_000
+        }
         #expect(result.outcome.logTruncated)
         #expect(result.outcome.logBytes == 100_000)
         #expect(result.outcome.logDigest == Digest(of: [UInt8](repeating: 0, count: 100_000)))
         #expect(result.outcome.exitCode == 0)
+    }
+
+    @Test func `a log faster than its rate makes the job wait, and says so`() async throws {
+        let bench = try RunBench()
+        let cargo = try bench.cargo(["/bin/sh", "-c", "head -c 1500000 /dev/zero"])
+        let slow = try await bench.run(cargo) { $0.logLimits = LogLimits(rate: 1 << 20, burst: 65536) }
+        #expect(slow.outcome.logBytes == 1_500_000 && slow.outcome.exitCode == 0)
+        #expect(slow.outcome.logPausedSeconds > 0.5 && slow.outcome.wallSeconds > 0.5)
+        let free = try await bench.run(cargo)
+        #expect(free.outcome.logPausedSeconds == 0 && free.outcome.wallSeconds < slow.outcome.wallSeconds)
+    }
+
+    @Test func `a flood of log that is over its rate still ends at its time, at once`() async throws {
+        let bench = try RunBench()
+        let begin = ContinuousClock.now
+        let result = try await bench.run(bench.cargo(["/bin/sh", "-c", "cat /dev/zero"])) {
+            $0.limits.time = Seconds(1)
+            $0.logLimits = LogLimits(total: 4096, rate: 1024, burst: 65536)
+        }
+        #expect(result.outcome.timedOut && result.outcome.logTruncated)
+        #expect(ContinuousClock.now - begin < .seconds(4))
+    }
+
+    @Test(arguments: [false, true])
+    func `processor time is summed over all processes, and told apart from wall time`(isLoose: Bool) async throws {
+        let bench = try RunBench()
+        let cargo = try bench.cargo(["/bin/sh", "-c", "for i in 1 2 3 4; do while :; do :; done & done; wait"])
+        let result = try await bench.run(cargo) {
+            $0.limits.time = Seconds(3)
+            $0.grace = 0
+            if !isLoose { $0.limits.cpuTime = Seconds(0.5) }
+        }
+        #expect(result.outcome.timedOut)
+        #expect(result.outcome.exitCode == nil)
+        if isLoose {
+            #expect(result.outcome.limit == nil && result.outcome.wallSeconds > 2.9)
+        } else {
+            #expect(result.outcome.limit?.rule == "cpu_time_limit")
+            #expect(result.outcome.cpuSeconds >= 0.5 && result.outcome.cpuSeconds < 2)
+        }
+    }
+
+    @Test func `without a cgroup the kernel bounds each process's processor time`() async throws {
+        let bench = try RunBench()
+        let plan = try JobPlan(
+            {
+                var request = RunRequest(
+                    cargo: try bench.cargo(["/bin/true"]), jobID: "0198c0de-0000-7000-8000-000000000000", output: bench.root)
+                request.limits.cpuTime = Seconds(1.5)
+                return request
+            }())
+        #expect(plan.cpuLimit(signal: 24, cpuSeconds: 1.6)?.rule == "cpu_time_limit")
+        #expect(plan.cpuLimit(signal: 9, cpuSeconds: 1.6)?.rule == "cpu_time_limit")
+        #expect(plan.cpuLimit(signal: 9, cpuSeconds: 0.2) == nil)
+        #expect(plan.cpuLimit(signal: nil, cpuSeconds: 9) == nil)
     }
 
     @Test func tooMuchOutputIsTheJobsFailure() async throws {
