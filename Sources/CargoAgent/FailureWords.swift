@@ -17,6 +17,7 @@ enum FailureWords {
             case .commandNotFound: Provisioning.Failed(.commandNotFound, failure.message, retryable: false)
             case .imageNotFound: Provisioning.Failed(.imageNotFound, failure.message, retryable: false)
             case .provisioningFailed: Provisioning.Failed(.provisioningFailed, failure.message, retryable: true)
+            case .interrupted: Provisioning.Failed(.hostLost, failure.message, retryable: true)
             case .runtime: Provisioning.Failed(.internalError, failure.message, retryable: true)
             }
         case let error as ClientError:

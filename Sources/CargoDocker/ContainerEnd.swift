@@ -21,6 +21,8 @@ enum ControlWord: Hashable, Sendable {
     case executed
     /// The command could not be executed; an errno.
     case failed(Int)
+    /// Somebody else than this agent sent the container a signal: the engine, when it ends.
+    case told(Int)
     case ended(ContainerEnd)
 
     init?(line: some StringProtocol) {
@@ -30,6 +32,9 @@ enum ControlWord: Hashable, Sendable {
         case "fail":
             guard parts.count == 2, let errno = Int(parts[1]), errno > 0 else { return nil }
             self = .failed(errno)
+        case "told":
+            guard parts.count == 2, let signal = Int(parts[1]), (1...64).contains(signal) else { return nil }
+            self = .told(signal)
         case "end":
             guard parts.count == 6, let number = Int(parts[2]), let cpu = Int64(parts[3]), let peak = Int64(parts[4]),
                 let kills = Int(parts[5]), (0...255).contains(number), cpu >= 0, peak >= 0, kills >= 0

@@ -23,6 +23,8 @@ struct ContainerRun: Sendable {
             var end: ContainerEnd?
             var execFailure: Int?
             var stopped: StopReason?
+            /// The engine went away, or sent the container a signal of its own.
+            var isDisturbed = false
         }
         let state = Mutex(State())
         /// Asked to stop: at most one reason is heeded.
@@ -69,7 +71,7 @@ struct ContainerRun: Sendable {
         let code: Int? = try await withThrowingTaskGroup(of: Step.self) { group in
             group.addTask {
                 await listen(progress, onEvent)
-                return .other
+                return .wordsEnded
             }
             group.addTask {
                 // A broken stream loses log, not the outcome.
@@ -95,8 +97,10 @@ struct ContainerRun: Sendable {
             var code: Int?
             var hasExited = false
             var hasStreams = true
+            var hasWords = true
             do {
-                while !hasExited || hasStreams, let step = try await group.next() {
+                // A container that never came to its pid 1 has no words to wait for.
+                while !hasExited || hasStreams || (hasWords && control.isConnected), let step = try await group.next() {
                     switch step {
                     case .exited(let value):
                         code = value
@@ -107,7 +111,10 @@ struct ContainerRun: Sendable {
                             return .outOfPatience
                         }
                     case .streamsClosed: hasStreams = false
-                    case .outOfPatience: hasStreams = false
+                    case .wordsEnded: hasWords = false
+                    case .outOfPatience:
+                        hasStreams = false
+                        hasWords = false
                     case .other: break
                     }
                 }
@@ -124,7 +131,7 @@ struct ContainerRun: Sendable {
     }
 
     private enum Step: Sendable {
-        case exited(Int?), streamsClosed, outOfPatience, other
+        case exited(Int?), streamsClosed, wordsEnded, outOfPatience, other
     }
 
     /// Follows what pid 1 says.
@@ -135,6 +142,7 @@ struct ContainerRun: Sendable {
                 progress.state.withLock { $0.started = .now }
                 await onEvent(.started)
                 progress.begin()
+            case .told: progress.state.withLock { $0.isDisturbed = true }
             case .failed(let errno): progress.state.withLock { $0.execFailure = errno }
             case .ended(let end):
                 progress.state.withLock {
@@ -175,6 +183,7 @@ struct ContainerRun: Sendable {
                 let now = ContinuousClock.now
                 let since = lostSince ?? now
                 lostSince = since
+                progress.state.withLock { $0.isDisturbed = true }
                 if let ended = progress.state.withLock({ $0.ended }), now - ended > .seconds(2) { return nil }
                 guard now - since < ContainerRun.engineAway else { throw error }
                 try await Task.sleep(for: .seconds(1))
@@ -264,6 +273,10 @@ struct ContainerRun: Sendable {
         }
         let oomFlag = state.end == nil ? ((try? await engine.inspect(id).state.oOMKilled) ?? false) : false
         let way = ContainerOutcome.way(engine: code, end: state.end, oomFlag: oomFlag, stopped: state.stopped)
+        // Ended by nobody of ours, and not well: what the engine did is not the command's outcome.
+        if state.stopped == nil, !way.oomKilled, way.exitCode != 0, state.isDisturbed || state.end == nil {
+            throw EngineError(.interrupted, operation, "the container engine ended it or was restarted; run the job again")
+        }
         let ended = state.ended ?? .now
         return ContainerOutcome(
             exitCode: way.exitCode, signal: way.signal, oomKilled: way.oomKilled, stopped: state.stopped,

@@ -56,6 +56,9 @@ final class ControlSocket: Sendable {
         return ControlSocket(words: words, folder: folder, line: line, server: server)
     }
 
+    /// Whether pid 1 ever came.
+    var isConnected: Bool { line.isConnected }
+
     /// Asks pid 1 to send a signal to the command's process group; false when it is not connected.
     func send(signal: UInt8) -> Bool { line.send(signal) }
 
@@ -95,6 +98,8 @@ private final class ControlLine: Sendable {
         ControlSocket.hide(in: folder)
         _ = send(0)
     }
+
+    var isConnected: Bool { channel.withLock { $0 != nil } }
 
     func yield(_ word: ControlWord) { continuation.yield(word) }
     func finish() { continuation.finish() }

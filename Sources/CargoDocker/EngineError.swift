@@ -14,6 +14,8 @@ public struct EngineError: Error, Hashable, Sendable, CustomStringConvertible {
         case pullFailed = "pull_failed"
         /// Provisioning took longer than it may.
         case provisioningTimedOut = "provisioning_timed_out"
+        /// The engine ended, or ended the container, while the command ran: its outcome says nothing of the command.
+        case interrupted
         case containerNotFound = "container_not_found"
         case conflict
         case badRequest = "bad_request"
@@ -41,7 +43,7 @@ public struct EngineError: Error, Hashable, Sendable, CustomStringConvertible {
     /// Whether the same request may succeed later or on another host.
     public var isTransient: Bool {
         switch code {
-        case .unreachable, .pullFailed, .provisioningTimedOut, .conflict, .failed, .containerNotFound: true
+        case .unreachable, .pullFailed, .provisioningTimedOut, .conflict, .failed, .containerNotFound, .interrupted: true
         case .unsupported, .imageNotFound, .imageRefused, .badRequest, .commandNotFound, .commandNotExecutable: false
         }
     }

@@ -70,6 +70,7 @@ struct ContainerBackend: Sendable {
         case .imageRefused: Refusal("image_refused", error.description)
         case .commandNotFound, .commandNotExecutable: RunFailure(.commandNotFound, error.description)
         case .imageNotFound: RunFailure(.imageNotFound, error.description)
+        case .interrupted: RunFailure(.interrupted, error.description)
         case .pullFailed, .provisioningTimedOut, .unreachable: RunFailure(.provisioningFailed, error.description)
         case .unsupported, .containerNotFound, .conflict, .badRequest, .failed: RunFailure(.runtime, error.description)
         }

@@ -1,4 +1,4 @@
-/// Nothing was run, and not because anybody refused it: the command is missing inside, or this host failed.
+/// There is no outcome, and not because anybody refused: the command is missing inside, or this host failed.
 public struct RunFailure: Error, Hashable, Sendable, CustomStringConvertible {
     /// What a program can switch on.
     public enum Kind: String, Hashable, Sendable {
@@ -8,6 +8,8 @@ public struct RunFailure: Error, Hashable, Sendable, CustomStringConvertible {
         case imageNotFound = "image_not_found"
         /// What the job needs could not be brought to this host: exit 125.
         case provisioningFailed = "provisioning_failed"
+        /// This host ended the job while it ran, through no fault of the job: exit 125.
+        case interrupted = "host_lost"
         /// The runtime failed: exit 125.
         case runtime = "internal_error"
     }

@@ -24,6 +24,7 @@
 
 #define CONTROL_PATH "/.longshore/control"
 #define SIGNAL_KILL 9
+#define SIGNAL_TERMINATE 15
 #define SIGNAL_CHILD 17
 #define CLOSE_ON_EXEC 02000000
 
@@ -123,8 +124,13 @@ static _Noreturn void supervise(int command, int signals, int connection) {
         if (watched[0].revents) {
             unsigned char information[128];
             long got = RAW(SYS_read, signals, information, sizeof information, 0, 0);
-            if (got == sizeof information && information[0] != SIGNAL_CHILD)
+            if (got == sizeof information && information[0] != SIGNAL_CHILD) {
+                // Sender 0 (ssi_pid) is outside this pid namespace: the engine, which ends or restarts.
+                uint32_t sender;
+                memcpy(&sender, information + 12, sizeof sender);
+                if (sender == 0 && information[0] == SIGNAL_TERMINATE) report_told(connection, SIGNAL_TERMINATE);
                 RAW(SYS_kill, -command, information[0], 0, 0, 0);
+            }
         }
         if (watched[1].revents) {
             unsigned char signal;

@@ -77,6 +77,13 @@ void report_started(int connection) {
     send_line(connection, &line);
 }
 
+void report_told(int connection, int signal) {
+    struct line line = {.used = 0};
+    put(&line, "told ");
+    put_number(&line, (uint64_t)signal);
+    send_line(connection, &line);
+}
+
 void report_failure(int connection, int error) {
     struct line line = {.used = 0};
     put(&line, "fail ");

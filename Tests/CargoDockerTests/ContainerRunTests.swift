@@ -192,6 +192,21 @@ struct ContainerRunTests {
         #expect(harness.heard.events == ["started"])
     }
 
+    @Test("A container that its engine ends has no outcome of its command", available, arguments: engines)
+    func interrupted(_ kind: Engine.Kind) async throws {
+        for signal in ["TERM", "KILL"] {
+            let harness = try await ContainerHarness(kind)
+            let running = try await harness.start(try harness.job(["sh", "-c", "echo on; sleep 1000"]))
+            let id = try #require(try await harness.engine.containers(labels: [ContainerLabel.job + "=job-1"]).first?.id)
+            try await harness.engine.kill(id, signal: signal)
+            let error = await #expect(throws: EngineError.self) { try await running.value }
+            #expect(error?.code == .interrupted && error?.isTransient == true, "\(signal): \(String(describing: error))")
+        }
+        // The command's own signals are its outcome.
+        let harness = try await ContainerHarness(kind)
+        #expect(try await harness.run("kill -15 $$").signal == 15)
+    }
+
     @Test("What an earlier life left is found by its agent and removed", available, arguments: engines)
     func leftovers(_ kind: Engine.Kind) async throws {
         let harness = try await ContainerHarness(kind)

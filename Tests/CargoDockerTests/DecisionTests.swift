@@ -33,6 +33,7 @@ struct DecisionTests {
     func lines() {
         #expect(ControlWord(line: "exec") == .executed)
         #expect(ControlWord(line: "fail 2") == .failed(2))
+        #expect(ControlWord(line: "told 15") == .told(15))
         #expect(
             ControlWord(line: "end signal 9 1500000000 64 1")
                 == .ended(.init(way: .signalled(9), cpuSeconds: 1.5, peakBytes: 64, oomKills: 1)))
