@@ -40,6 +40,13 @@ int clinux_forget(int fd, int64_t offset, int64_t length);
 // sync_file_range(2) SYNC_FILE_RANGE_WRITE: starts writing a range back without waiting for it.
 int clinux_start_writeback(int fd, int64_t offset, int64_t length);
 
+// A name that overlayfs reads as "nothing here, whatever lies below" (character device 0:0; needs no right since Linux 5.8).
+int clinux_make_whiteout(int folder, const char *name);
+// A folder whose content hides what lies below: `user.overlay.opaque`, which a mount with `userxattr` reads.
+int clinux_make_opaque(int folder);
+// 1 when it is one, 0 when not.
+int clinux_is_opaque(int folder);
+
 /// Removes a file, or a folder with everything below it however deep it is; no symbolic link is followed.
 /// A name that is not there is no error.
 int clinux_remove_tree(int folder, const char *name);
