@@ -108,6 +108,16 @@ int clinux_touch(int fd, int64_t nanoseconds) {
   return futimens(fd, times);
 }
 
+int clinux_open_direct(int folder, const char *path) { return clinux_open_beneath(folder, path, O_WRONLY | O_DIRECT, 0); }
+
+int clinux_allocate(int fd, int64_t offset, int64_t length) {
+  int result;
+  do {
+    result = fallocate(fd, 0, offset, length);
+  } while (result < 0 && errno == EINTR);
+  return result;
+}
+
 int clinux_forget(int fd, int64_t offset, int64_t length) {
   return posix_fadvise(fd, offset, length, POSIX_FADV_DONTNEED);
 }

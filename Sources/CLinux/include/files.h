@@ -30,6 +30,10 @@ int64_t clinux_copy_range(int target, int64_t target_offset, int source, int64_t
 // lseek(2) SEEK_DATA and SEEK_HOLE.
 int64_t clinux_seek_data(int fd, int64_t offset);
 int64_t clinux_seek_hole(int fd, int64_t offset);
+// A file opened for writing past the page cache (O_DIRECT), resolved as clinux_open_beneath does.
+int clinux_open_direct(int folder, const char *path);
+// fallocate(2): blocks for a range, which reads as zeros; the file grows where it must.
+int clinux_allocate(int fd, int64_t offset, int64_t length);
 // flock(2): kind is 1 shared, 2 exclusive, 0 unlock; wait 0 adds LOCK_NB.
 int clinux_flock(int fd, int kind, int wait);
 int clinux_syncfs(int fd);
