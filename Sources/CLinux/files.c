@@ -12,6 +12,8 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 int clinux_open_beneath(int folder, const char *path, int flags, unsigned int mode) {
@@ -106,10 +108,31 @@ int clinux_touch(int fd, int64_t nanoseconds) {
   return futimens(fd, times);
 }
 
+int clinux_open_direct(int folder, const char *path) { return clinux_open_beneath(folder, path, O_WRONLY | O_DIRECT, 0); }
+
+int clinux_allocate(int fd, int64_t offset, int64_t length) {
+  int result;
+  do {
+    result = fallocate(fd, 0, offset, length);
+  } while (result < 0 && errno == EINTR);
+  return result;
+}
+
 int clinux_forget(int fd, int64_t offset, int64_t length) {
   return posix_fadvise(fd, offset, length, POSIX_FADV_DONTNEED);
 }
 
 int clinux_start_writeback(int fd, int64_t offset, int64_t length) {
   return sync_file_range(fd, offset, length, SYNC_FILE_RANGE_WRITE);
+}
+
+static const char opaque[] = "user.overlay.opaque";
+
+int clinux_make_whiteout(int folder, const char *name) { return mknodat(folder, name, S_IFCHR, makedev(0, 0)); }
+
+int clinux_make_opaque(int folder) { return fsetxattr(folder, opaque, "y", 1, 0); }
+
+int clinux_is_opaque(int folder) {
+  char value = 0;
+  return fgetxattr(folder, opaque, &value, 1) == 1 && value == 'y';
 }

@@ -46,9 +46,24 @@ extension File {
         return start..<(hole < 0 ? end : min(hole, end))
     }
 
+    /// Shares a range of another file's blocks with this one; false, with nothing done, where the file system cannot.
+    ///
+    /// Offsets and count are multiples of the file system's block.
+    public func share(from source: File, at sourceOffset: Int64, count: Int64, to offset: Int64) -> Bool {
+        clinux_clone_range(descriptor.rawValue, offset, source.descriptor.rawValue, sourceOffset, count) == 0
+    }
+
+    /// Gives a range its blocks before it is written, so that it lies together and several threads may write it at once.
+    ///
+    /// A file system that cannot is no failure; one without the space is.
+    public func reserve(at offset: Int64, count: Int64) throws {
+        guard count > 0, clinux_allocate(descriptor.rawValue, offset, count) < 0 else { return }
+        if Glibc.errno == ENOSPC { throw FileFailure("write", path.string, .noSpace) }
+    }
+
     private func copyData(from source: File, _ range: Range<Int64>, to offset: Int64) throws {
         let count = range.upperBound - range.lowerBound
-        if clinux_clone_range(descriptor.rawValue, offset, source.descriptor.rawValue, range.lowerBound, count) == 0 { return }
+        if share(from: source, at: range.lowerBound, count: count, to: offset) { return }
         var done: Int64 = 0
         while done < count {
             let copied = clinux_copy_range(

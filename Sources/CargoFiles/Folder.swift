@@ -49,6 +49,12 @@ public final class Folder: Sendable {
         return File(descriptor: FileDescriptor(rawValue: try check(raw, "open", full.string)), path: full)
     }
 
+    /// A second way into a file, for writing past the page cache in aligned pieces; nil where the file system has none.
+    public func openDirect(_ name: String) -> File? {
+        let raw = clinux_open_direct(descriptor.rawValue, name)
+        return raw < 0 ? nil : File(descriptor: FileDescriptor(rawValue: raw), path: path.appending(name))
+    }
+
     public func folder(_ name: String) throws -> Folder {
         let raw = clinux_open_beneath(descriptor.rawValue, name, O_RDONLY | O_DIRECTORY, 0)
         let full = path.appending(name)

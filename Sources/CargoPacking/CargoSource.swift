@@ -10,11 +10,11 @@ public struct CargoSource: Hashable, Sendable {
         public var context: Int?
     }
 
-    /// `image:` of a container cargo.
+    /// `image:` of a container cargo, or of one with `rootfs: layers`.
     public enum Image: Hashable, Sendable {
         /// Pulled by the host, where its owner allows that.
         case named(String)
-        /// An image archive beside `cargo.yaml` that travels inside the cargo.
+        /// An image or root file system beside `cargo.yaml` that travels inside the cargo: see `CarriedImage`.
         case bundled(String)
     }
 
@@ -72,7 +72,7 @@ public struct CargoSource: Hashable, Sendable {
         }
         files = try top["files"]?.list().map { try CargoSource.path($0) }
         model = try top["model"].map(CargoSource.model)
-        image = try top["image"].map(CargoSource.image)
+        image = try top["image"].map { try CargoSource.image($0, isRoot: config.rootfs == .layers) }
         if case .named(let name) = image { config.image = name }
         try check(file, top)
     }
@@ -87,19 +87,34 @@ public struct CargoSource: Hashable, Sendable {
         func need(_ key: String, _ why: String) throws {
             if top[key] == nil { throw file.failure("a \(config.kind.rawValue) cargo needs '\(key)': \(why)") }
         }
+        func needBundled() throws {
+            guard case .bundled = image else {
+                throw (top["image"] ?? top["rootfs"] ?? file).failure(
+                    "'rootfs: layers' needs an image that travels inside: image: {bundled: image.tar}, or the folder of a root file system"
+                )
+            }
+        }
         switch config.kind {
         case .process, .engine:
             try need("command", "the program to run, such as [python3, main.py]")
-            try refuse("image", "model")
+            try refuse("model")
+            if config.rootfs != .layers, let image = top["image"] {
+                throw image.failure("'image' does not belong to a \(config.kind.rawValue) cargo without 'rootfs: layers'")
+            }
+            if config.rootfs == .layers { try needBundled() }
         case .wasm:
             try need("command", "the module and its arguments, such as [main.wasm]")
             try refuse("image", "model")
         case .container:
             try need("image", "NAME@sha256:…, or bundled: image.tar")
             try refuse("model", "engine")
+            if config.rootfs == .layers { try needBundled() }
         case .gguf, .onnx:
             try need("model", "the weights, such as {weights: model.\(config.kind.rawValue)}")
             try refuse("image", "command")
+        }
+        if ![.process, .engine, .container].contains(config.kind), config.rootfs == .layers, let rootfs = top["rootfs"] {
+            throw rootfs.failure("'rootfs: layers' does not belong to a \(config.kind.rawValue) cargo")
         }
         if let command = top["command"], try command.strings().isEmpty { throw command.failure("the command is empty") }
     }
@@ -125,12 +140,15 @@ public struct CargoSource: Hashable, Sendable {
         return model
     }
 
-    private static func image(_ value: YAMLValue) throws -> Image {
+    /// A plain word is a path where it can be no image to pull: as a root file system, or with the ending of an archive.
+    private static func image(_ value: YAMLValue, isRoot: Bool) throws -> Image {
         if value.isMapping {
             guard let path = try value.members(["bundled"])["bundled"] else { throw value.failure("'bundled' is missing") }
             return .bundled(try CargoSource.path(path))
         }
         let name = try value.string()
+        let isArchive = [".tar", ".tar.gz", ".tgz"].contains(where: name.hasSuffix) && !name.contains(":")
+        if !name.contains("@"), isRoot || isArchive { return .bundled(try CargoSource.path(value)) }
         guard !name.isEmpty, name.utf8.count <= 512, name.utf8.allSatisfy({ $0 > 32 && $0 < 127 }), !name.hasPrefix("-") else {
             throw value.failure("an image is a name such as alpine@sha256:…, or bundled: image.tar")
         }

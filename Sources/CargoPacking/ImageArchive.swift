@@ -8,9 +8,10 @@ internal import SystemPackage
 ///
 /// The image's config is kept byte for byte, so the image keeps its identity; names and tags are left behind.
 struct ImageArchive {
-    /// Most bytes of a JSON document in it, and most entries.
-    private static let maximumDocument = 4 << 20
-    private static let maximumEntries = 200_000
+    /// Most bytes of a JSON document in it, of all that are kept while it is read, and most entries.
+    static let maximumDocument = 4 << 20
+    private static let maximumDocuments = 64 << 20
+    private static let maximumEntries = 2_000_000
 
     let file: File
     /// The image's config.
@@ -18,20 +19,25 @@ struct ImageArchive {
     /// Paths of the layers in the tar, in order.
     let layers: [String]
 
-    init(_ file: File) throws {
+    /// Nil for a tar that holds no image at all: then it may be a root file system.
+    init?(_ file: File) throws {
         self.file = file
         var documents: [String: [UInt8]] = [:]
+        var kept = 0
         var links: [String: String] = [:]
         try ImageArchive.walk(file) { name, entry, reader in
             if let target = archive_entry_hardlink(entry) ?? archive_entry_symlink(entry) {
-                links[name] = String(cString: target)
-            } else if archive_entry_filetype(entry) == mode_t(0o100000),
-                archive_entry_size(entry) <= ImageArchive.maximumDocument,
-                documents.values.reduce(0, { $0 + $1.count }) < 64 << 20
+                if name.hasSuffix("/layer.tar") || name.hasPrefix("blobs/") { links[name] = String(cString: target) }
+            } else if name.hasSuffix(".json") || name.hasPrefix("blobs/sha256/"),
+                archive_entry_filetype(entry) == mode_t(0o100000), archive_entry_size(entry) <= ImageArchive.maximumDocument,
+                kept < ImageArchive.maximumDocuments
             {
-                documents[name] = try ImageArchive.bytes(of: entry, from: reader)
+                let bytes = try ImageArchive.bytes(of: entry, from: reader)
+                kept += bytes.count
+                documents[name] = bytes
             }
         }
+        guard documents["manifest.json"] != nil || documents["index.json"] != nil else { return nil }
         func document(_ path: String) throws -> [UInt8] {
             guard let bytes = documents[path] else { throw ImageArchive.broken("'\(path)' is missing") }
             return bytes
@@ -45,22 +51,47 @@ struct ImageArchive {
             config = try document(image.Config)
             layers = try image.Layers.map { try ImageArchive.resolve($0, links) }
         } else {
-            let index: ImageIndex = try StrictJSON.decode(
-                from: try document("index.json"), limit: ImageArchive.maximumDocument)
-            guard index.manifests.count == 1, let entry = index.manifests.first else {
-                throw ImageArchive.broken("it holds \(index.manifests.count) images; save exactly one")
+            let image = try ImageArchive.image(index: try document("index.json")) {
+                try document("blobs/sha256/" + $0.hex)
             }
-            let manifest: ImageManifest = try StrictJSON.decode(
-                from: try document("blobs/sha256/" + entry.digest.hex), limit: ImageArchive.maximumDocument)
-            config = try document("blobs/sha256/" + manifest.config.digest.hex)
-            layers = manifest.layers.map { "blobs/sha256/" + $0.digest.hex }
+            config = image.config
+            layers = image.layers.map { "blobs/sha256/" + $0.hex }
         }
-        let read: Config = try StrictJSON.decode(from: config, limit: ImageArchive.maximumDocument)
-        guard read.rootfs.diff_ids.count == layers.count else {
-            throw ImageArchive.broken("layers and diff_ids differ in number")
+        let read = try ImageConfig(config, layers: layers.count)
+        diffIDs = read.diffIDs
+        platform = read.platform
+    }
+
+    /// The config and the layers of the one image for this machine in an OCI layout.
+    ///
+    /// Builders nest an index in `index.json` and lay attestations of no platform beside the image.
+    static func image(index bytes: [UInt8], blob: (Digest) throws -> [UInt8]) throws -> (config: [UInt8], layers: [Digest]) {
+        var document: LayoutDocument = try StrictJSON.decode(from: bytes, limit: maximumDocument)
+        // index.json, an index in it, the manifest.
+        for _ in 0..<3 {
+            if let config = document.config, let layers = document.layers {
+                return (try blob(config.digest), layers.map(\.digest))
+            }
+            var images = (document.manifests ?? []).filter { $0.platform?.os != "unknown" }
+            if images.count > 1 { images.removeAll { $0.platform?.architecture != ImageConfig.architecture } }
+            guard images.count == 1, let image = images.first else {
+                throw broken("it holds \(images.count) images for \(ImageConfig.architecture); save exactly one")
+            }
+            document = try StrictJSON.decode(from: try blob(image.digest), limit: maximumDocument)
         }
-        diffIDs = read.rootfs.diff_ids
-        platform = Descriptor.Platform(architecture: read.architecture ?? "amd64", os: read.os ?? "linux")
+        throw broken("its indexes are nested too deep")
+    }
+
+    /// An index or a manifest, of which many writers leave fields out that the specification wants.
+    private struct LayoutDocument: Decodable {
+        struct Entry: Decodable {
+            var digest: Digest
+            var platform: Descriptor.Platform?
+        }
+
+        var manifests: [Entry]?
+        var config: Entry?
+        var layers: [Entry]?
     }
 
     /// Digests of the layers' uncompressed tars, as the config says.
@@ -74,30 +105,9 @@ struct ImageArchive {
         try ImageArchive.walk(file) { name, entry, reader in
             guard left.remove(name) != nil, let position = layers.firstIndex(of: name) else { return }
             let target = try make(position)
-            var plain = ContentHash()
-            var head: [UInt8] = []
-            var stream: GzipStream?
-            var offset: Int64 = 0
-            try ImageArchive.data(of: reader) { bytes in
-                if head.isEmpty {
-                    head = Array(bytes.prefix(4))
-                    guard !head.starts(with: [0x28, 0xB5, 0x2F, 0xFD]) else {
-                        throw ImageArchive.broken("a layer is compressed with zstd; save the image with gzip or plain layers")
-                    }
-                    if !head.starts(with: [0x1F, 0x8B]) { stream = try GzipStream(target) }
-                }
-                if let stream {
-                    plain.update(bytes)
-                    try stream.write(bytes)
-                } else {
-                    try target.write(bytes, at: offset)
-                    offset += Int64(bytes.count)
-                }
-            }
-            try stream?.close()
-            if stream != nil, plain.digest() != diffIDs[position] {
-                throw ImageArchive.broken("the layer '\(name)' is not the one that the image's config names")
-            }
+            let intake = LayerIntake(target)
+            try ImageArchive.data(of: reader) { try intake.take($0) }
+            try intake.close(expecting: diffIDs[position])
         }
         guard left.isEmpty else { throw ImageArchive.broken("the layer '\(left.sorted()[0])' is missing") }
     }
@@ -110,19 +120,8 @@ struct ImageArchive {
         var Layers: [String]
     }
 
-    private struct Config: Decodable {
-        struct RootFS: Decodable {
-            // swift-format-ignore: AlwaysUseLowerCamelCase
-            var diff_ids: [Digest]
-        }
-
-        var rootfs: RootFS
-        var architecture: String?
-        var os: String?
-    }
-
-    private static func broken(_ what: String) -> SourceFailure {
-        SourceFailure("image", "is neither a docker-archive nor an OCI layout in a tar: \(what)")
+    static func broken(_ what: String) -> SourceFailure {
+        SourceFailure("image", "cannot be read as an image: \(what)")
     }
 
     /// `docker save` writes a repeated layer as a link to the first.
@@ -153,9 +152,11 @@ struct ImageArchive {
             var entry: OpaquePointer?
             let result = archive_read_next_header(reader, &entry)
             if result == ARCHIVE_EOF { return }
-            guard result == ARCHIVE_OK, let entry, let name = archive_entry_pathname(entry) else { throw broken("it is damaged") }
+            guard result == ARCHIVE_OK || result == ARCHIVE_WARN, let entry else { throw broken("it is damaged") }
             entries += 1
             guard entries <= maximumEntries else { throw broken("it has more than \(maximumEntries) entries") }
+            // A name that this locale cannot say is no name of an image's part.
+            guard let name = archive_entry_pathname(entry) else { continue }
             var path = Substring(String(cString: name))
             if path.hasPrefix("./") { path = path.dropFirst(2) }
             try body(String(path), entry, reader)

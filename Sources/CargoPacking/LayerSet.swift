@@ -24,9 +24,11 @@ struct LayerSet {
     func source(of digest: Digest) -> ArchiveWriter.Source? { sources[digest] }
 
     mutating func add(_ source: CargoSource, config: inout CargoConfig, allowed: Set<String>) throws {
-        var tree = try SourceTree(folder, wanted: source.files, allowed: allowed)
+        var image: String?
+        if case .bundled(let path) = source.image { image = path }
+        var tree = try SourceTree(folder, wanted: source.files, allowed: allowed, leavingOut: image)
         var raw: [(path: String, type: String)] = []
-        if case .bundled(let path) = source.image { tree.remove([path]) }
+        if let image { tree.remove([image]) }
         if let model = source.model {
             let files = try ModelFiles(model, kind: config.kind, folder: folder)
             for path in files.paths { raw.append((path, MediaType.weight)) }
@@ -100,10 +102,7 @@ struct LayerSet {
         append(
             Descriptor(
                 mediaType: MediaType.files, digest: digest, size: size,
-                annotations: [
-                    "dev.longshore.unpacked.bytes": String(unpacked.bytes),
-                    "dev.longshore.unpacked.entries": String(unpacked.entries),
-                ]),
+                annotations: LayerSet.unpackedAnnotations(unpacked.bytes, unpacked.entries)),
             from: temporary.file)
         if size > ChunkTable.chunkSize {
             table[digest] = chunks
@@ -112,23 +111,20 @@ struct LayerSet {
 
     /// The manifest of a bundled image, OCI 1.0 fields only; its blobs become sources here.
     mutating func addImage(_ path: String) throws -> (manifest: [UInt8], platform: Descriptor.Platform) {
-        let image = try ImageArchive(try folder.open(path))
-        var files = [File?](repeating: nil, count: image.layers.count)
-        try image.writeLayers { position in
+        let image = try CarriedImage(path, in: folder) {
             let temporary = try scratch.makeTemporary()
             try scratch.remove(temporary.name)
-            files[position] = temporary.file
             return temporary.file
         }
         var layers: [Descriptor] = []
-        for (position, name) in image.layers.enumerated() {
-            // A layer that stands twice is written once.
-            guard let file = files[position] ?? image.layers.firstIndex(of: name).flatMap({ files[$0] }) else {
-                throw SourceFailure(path, "the layer '\(name)' is missing")
-            }
+        for file in image.layers {
             let size = try file.status().size
             let (digest, _) = try LayerSet.hash(file, size: size)
-            layers.append(Descriptor(mediaType: MediaType.files, digest: digest, size: size))
+            let unpacked = try LayerContents.measure(file)
+            layers.append(
+                Descriptor(
+                    mediaType: MediaType.files, digest: digest, size: size,
+                    annotations: LayerSet.unpackedAnnotations(unpacked.bytes, unpacked.entries)))
             sources[digest] = .file(file, offset: 0, size: size)
         }
         let config = Descriptor(
@@ -136,6 +132,11 @@ struct LayerSet {
         sources[config.digest] = .bytes(image.config)
         let manifest = try CanonicalJSON.encode(ImageManifest(artifactType: nil, config: config, layers: layers))
         return (manifest, image.platform)
+    }
+
+    /// What a layer declares to unpack to, at which a host stops.
+    private static func unpackedAnnotations(_ bytes: Int64, _ entries: Int) -> [String: String] {
+        ["dev.longshore.unpacked.bytes": String(bytes), "dev.longshore.unpacked.entries": String(entries)]
     }
 
     private mutating func addTable() throws {

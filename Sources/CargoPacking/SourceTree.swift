@@ -19,12 +19,15 @@ struct SourceTree {
     private let ignore: IgnoreRules
     private let allowed: Set<String>
     private let wanted: [String]?
+    private let leftOut: String?
     private var used: Set<String> = []
     private var refused: [(path: String, reason: String)] = []
 
     /// `wanted`: paths and patterns from `files:`; nil takes everything. `allowed`: suspicious paths that were asked for.
-    init(_ folder: Folder, wanted: [String]?, allowed: Set<String>) throws {
+    /// `leavingOut`: a file or folder that is not looked at.
+    init(_ folder: Folder, wanted: [String]?, allowed: Set<String>, leavingOut: String? = nil) throws {
         self.folder = folder
+        leftOut = leavingOut
         self.wanted = wanted
         self.allowed = allowed
         if try folder.status(".cargoignore") != nil {
@@ -51,7 +54,7 @@ struct SourceTree {
     private mutating func walk(_ folder: Folder, prefix: String) throws {
         for name in try folder.entries(limit: SourceTree.maximumEntries) {
             let path = prefix + name
-            if prefix.isEmpty, name == YAMLValue.file { continue }
+            if prefix.isEmpty && name == YAMLValue.file || path == leftOut { continue }
             if Secrets.isLitter(name), !isNamed(path) { continue }
             guard let status = try folder.status(name) else { continue }
             let verdict = ignore.verdict(path)
@@ -114,16 +117,18 @@ struct SourceTree {
 
     /// The entries, and every folder above one.
     private func withParents() -> [(path: String, entry: Entry)] {
-        var all: [String: Entry] = [:]
+        // By bytes: as text, two ways of writing one letter would be one name.
+        var all: [[UInt8]: (path: String, entry: Entry)] = [:]
         for (path, entry) in entries {
-            all[path] = entry
+            all[Array(path.utf8)] = (path, entry)
             var parts = path.split(separator: "/").dropLast()
             while !parts.isEmpty {
-                all[parts.joined(separator: "/")] = .folder
+                let folder = parts.joined(separator: "/")
+                all[Array(folder.utf8)] = (folder, .folder)
                 parts = parts.dropLast()
             }
         }
-        return all.sorted { $0.key.utf8.lexicographicallyPrecedes($1.key.utf8) }.map { ($0.key, $0.value) }
+        return all.sorted { $0.key.lexicographicallyPrecedes($1.key) }.map(\.value)
     }
 
     /// Takes files out that become layers of their own.

@@ -35,7 +35,20 @@ struct JobPlan {
         let config = request.cargo.config
         resources = config.resources.lowered(by: request.limits)
         let isContainer = request.runsInContainer
-        guard config.kind == (isContainer ? .container : .process) else {
+        let hasImage = request.cargo.image != nil
+        switch config.kind {
+        case .process where isContainer && !hasImage:
+            throw Refusal(
+                "kind", "a cargo of kind process without an image has nothing to run in a container; use --backend sandbox")
+        case .process where config.rootfs == .layers && !hasImage:
+            throw Refusal("rootfs", "this cargo asks for layers and brings none; pack it with image: {bundled: image.tar}")
+        case .container where !isContainer && !hasImage:
+            throw Refusal(
+                "image",
+                "this cargo only names its image, which a container engine must pull: start Docker or Podman, or pack the image with it (image: {bundled: image.tar})"
+            )
+        case .process, .container: break
+        default:
             throw Refusal(
                 "kind",
                 isContainer
@@ -43,7 +56,7 @@ struct JobPlan {
                     : "cargos of kind \(config.kind.rawValue) need an engine that this host does not have")
         }
         let command = config.command ?? []
-        guard isContainer || !command.isEmpty else {
+        guard config.kind == .container || !command.isEmpty else {
             throw Refusal("command", "this cargo names no command; add one to its cargo.yaml")
         }
         try JobEnvironment.check(request.environment, allowed: config.jobEnv ?? [])
@@ -81,22 +94,34 @@ struct JobPlan {
         }
     }
 
-    /// Everything the sandbox needs, over a job's prepared folder.
-    func spec(in folder: JobFolder) throws -> SandboxSpec {
-        var spec = SandboxSpec(command: (config.command ?? []) + request.arguments)
+    /// Whether the cargo's own image is what the process stands on.
+    var needsRoot: Bool {
+        !request.runsInContainer && request.cargo.image != nil && (config.kind == .container || config.rootfs == .layers)
+    }
+
+    /// Everything the sandbox needs, over a job's prepared folder; `root` where `needsRoot` says so.
+    func spec(in folder: JobFolder, root: CarriedRoot? = nil) throws -> SandboxSpec {
+        let command = config.command.flatMap { $0.isEmpty ? nil : $0 } ?? root?.command ?? []
+        guard !command.isEmpty else {
+            throw Refusal("no-command", "the image names no command and the cargo gives none; add one to its cargo.yaml")
+        }
+        var spec = SandboxSpec(command: command + request.arguments)
+        let environment = (root?.environment ?? [:]).merging(config.env ?? [:]) { $1 }
         spec.environment = JobEnvironment.make(
-            cargo: config.env ?? [:], job: request.environment, name: config.name, version: config.version, jobID: request.jobID)
-        spec.workingFolder = "/cargo"
-        var layers: [FilePath] = []
+            cargo: environment.merging(root == nil ? [:] : ["PATH": config.env?["PATH"] ?? CarriedRoot.path]) { $1 },
+            job: request.environment, name: config.name, version: config.version, jobID: request.jobID)
+        spec.workingFolder = request.cargo.parts.isEmpty ? root?.workingFolder ?? "/cargo" : "/cargo"
+        if let root {
+            spec.root = .layers(root.layers)
+            spec.temporaryFolders = root.volumes
+        }
         for part in request.cargo.parts {
             switch part {
-            case .tree(let path) where config.rootfs == .layers: layers.append(path)
             case .tree(let path): spec.cargo.append(path)
             case .file(let path, let blob):
                 spec.shares.append(.init(source: blob, target: "/cargo/" + (try SafePath(path).text), isFolder: false))
             }
         }
-        if config.rootfs == .layers { spec.root = .layers(layers) }
         spec.folders = ["/job/input", "/job/run"]
         spec.shares += folder.inputShares
         spec.shares.append(.init(source: folder.output, target: "/job/output", isFolder: true, isWritable: true))

@@ -16,6 +16,8 @@ public struct JobRunner: Sendable {
     /// was cancelled before that.
     public func run(_ request: RunRequest, onEvent: @Sendable (RunEvent) async -> Void) async throws -> RunOutcome {
         try Task.checkCancellation()
+        var request = request
+        request.backend = await request.chosenBackend()
         if request.runsInContainer {
             guard let settings = request.containers else {
                 throw Refusal("containers", "the owner of this host has not turned containers on")
@@ -24,9 +26,10 @@ public struct JobRunner: Sendable {
         }
         let job = try JobPlan(request)
         let sandbox = try SharedSandbox.get(store)
-        let folder = try await blocking { [store] in try JobFolder(store: store, request: request, sandbox: sandbox) }
+        let root = try await root(of: job, onEvent: onEvent)
+        let folder = try await blocking { [store] in try JobFolder(store: store, request: job.request, sandbox: sandbox) }
         do {
-            let outcome = try await run(job, in: folder, sandbox, onEvent: onEvent)
+            let outcome = try await run(job, in: folder, root, sandbox, onEvent: onEvent)
             try? await blocking { folder.remove() }
             return outcome
         } catch {
@@ -35,10 +38,19 @@ public struct JobRunner: Sendable {
         }
     }
 
+    /// The first run of an image on this host unpacks it, which is no run time of the job.
+    private func root(of job: JobPlan, onEvent: @Sendable (RunEvent) async -> Void) async throws -> CarriedRoot? {
+        guard job.needsRoot, let image = job.request.cargo.image else { return nil }
+        let bytes = image.layers.reduce(0) { $0 + $1.descriptor.size }
+        await onEvent(.provisioning(RunProgress(phase: "extracting", current: 0, total: bytes)))
+        return try await blocking { [store] in try CarriedRoot(job.request.cargo, in: store) }
+    }
+
     private func run(
-        _ job: JobPlan, in folder: JobFolder, _ sandbox: Sandbox, onEvent: @Sendable (RunEvent) async -> Void
+        _ job: JobPlan, in folder: JobFolder, _ root: CarriedRoot?, _ sandbox: Sandbox,
+        onEvent: @Sendable (RunEvent) async -> Void
     ) async throws -> RunOutcome {
-        let spec = try job.spec(in: folder)
+        let spec = try job.spec(in: folder, root: root)
         let missing = sandbox.missing(for: spec)
         try Task.checkCancellation()
         let process = try await sandbox.launch(spec, as: folder.user)

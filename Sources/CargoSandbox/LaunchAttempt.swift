@@ -133,6 +133,12 @@ struct LaunchAttempt {
         if case .enter = step, code == ENOENT || code == ENOTDIR {
             return SandboxError(.failed, "the working folder \(spec.workingFolder) is not there inside")
         }
+        if case .overlay = step, [EPERM, ENODEV, EINVAL].contains(code) {
+            return SandboxError(
+                .refused, mechanism: "overlay",
+                "this kernel lays no folders over each other for a job's own user (\(SystemError.text(code))); that needs Linux 5.11 with overlayfs, and LONGSHORE_HOME on a file system that overlayfs can stand on, such as ext4 or XFS"
+            )
+        }
         return SandboxError(.failed, "the sandbox could not \(step.purpose): \(SystemError.text(code))")
     }
 

@@ -29,6 +29,7 @@ struct RootPlanner {
     init(spec: SandboxSpec, host: HostFacts) {
         self.spec = spec
         self.host = host
+        writable += spec.temporaryFolders
     }
 
     /// From the base tmpfs to the last bind; the current folder is then the new root.
@@ -46,7 +47,9 @@ struct RootPlanner {
         var binds: [LaunchStep] = []
         switch spec.root {
         case .host: hostRoot(&skeleton, &binds)
-        case .layers: break
+        case .layers:
+            folder("/etc", &skeleton)
+            skeleton.append(.file(path: "etc/hosts", mode: 0o444, bytes: hosts))
         }
         devices(null: null, &skeleton, &binds)
         cargo(&skeleton, &binds)
@@ -55,7 +58,7 @@ struct RootPlanner {
             folders(above: path, &skeleton)
             skeleton.append(.file(path: relative(path), mode: 0o444, bytes: spec.files[path] ?? []))
         }
-        for folder in ["/proc", "/tmp", "/dev/shm"] + spec.folders { self.folder(folder, &skeleton) }
+        for folder in ["/proc", "/tmp", "/dev/shm"] + spec.folders + spec.temporaryFolders { self.folder(folder, &skeleton) }
         steps += skeleton
         if case .layers(let layers) = spec.root {
             let slots = layers.reversed().map { open($0.string) }
@@ -93,11 +96,13 @@ struct RootPlanner {
                 "root:x:0:0:root:/:/sbin/nologin\ncargo:x:\(user):\(user):cargo:/tmp:/bin/sh\nnobody:x:65534:65534:nobody:/:/sbin/nologin\n"
             ),
             ("etc/group", "root:x:0:\ncargo:x:\(user):\nnogroup:x:65534:\n"),
-            ("etc/hosts", "127.0.0.1 localhost \(spec.hostname)\n::1 localhost\n"),
             ("etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\n"),
         ]
         for (path, text) in texts { skeleton.append(.file(path: path, mode: 0o444, bytes: Array(text.utf8))) }
+        skeleton.append(.file(path: "etc/hosts", mode: 0o444, bytes: hosts))
     }
+
+    private var hosts: [UInt8] { Array("127.0.0.1 localhost \(spec.hostname)\n::1 localhost\n".utf8) }
 
     private mutating func devices(null: Int, _ skeleton: inout [LaunchStep], _ binds: inout [LaunchStep]) {
         folder("/dev", &skeleton)
@@ -158,6 +163,9 @@ struct RootPlanner {
             .mount(source: "tmpfs", target: "tmp", type: "tmpfs", flags: flags, data: data),
             .mount(source: "tmpfs", target: "dev/shm", type: "tmpfs", flags: flags | MountFlags.noExecution, data: data),
         ]
+            + spec.temporaryFolders.map {
+                .mount(source: "tmpfs", target: relative($0), type: "tmpfs", flags: flags, data: data)
+            }
     }
 
     private func isUnderCargo(_ path: String) -> Bool { path.hasPrefix("/cargo/") }

@@ -77,7 +77,9 @@ public struct SandboxSpec: Sendable {
     public var folders: [String] = []
     /// Small read-only files that exist only inside, by absolute path. At most 1 MiB together.
     public var files: [String: [UInt8]] = [:]
-    /// Bytes of `/tmp` and of `/dev/shm`, each.
+    /// Writable folders besides `/tmp` and `/dev/shm`, by absolute path, empty at the start and gone with the process.
+    public var temporaryFolders: [String] = []
+    /// Bytes of `/tmp`, of `/dev/shm` and of each temporary folder.
     public var temporaryBytes: Int64 = 1 << 28
     public var network = Network.isolated
     /// A profile's name, or nil for no filter (tests alone).

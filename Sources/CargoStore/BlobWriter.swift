@@ -15,6 +15,9 @@ public final class BlobWriter: Sendable {
     let file: File
     private let state = Mutex(State())
 
+    /// The same file for aligned pieces that go past the page cache; nil where the file system has no such way.
+    var direct: File? { store.temporary.openDirect(name) }
+
     init(store: BlobStore) throws {
         self.store = store
         // A sweeper may remove the file between its making and its locking: then its link count is 0.

@@ -9,6 +9,11 @@ struct CargoRecord: Codable, Hashable {
     var blobs: [Descriptor]
     /// Layers that are unpacked under `trees`.
     var trees: [Digest]
+    /// Layers of the cargo's image that are unpacked as root file systems: made at the first run that needs them.
+    var roots: [Digest]?
+
+    /// The names under `trees` of everything unpacked.
+    var treeNames: [String] { trees.map(TreeRole.files.name) + (roots ?? []).map(TreeRole.root.name) }
 
     /// Most bytes of a record.
     static let limit = 16 << 20
@@ -39,10 +44,11 @@ extension CargoStore {
         guard let descriptor = blobs.first(where: { $0.digest == root }) else {
             preconditionFailure("the root of a cargo is one of its blobs")
         }
-        let known = record(root)?.blobs ?? []
+        let before = record(root)
+        let known = before?.blobs ?? []
         let own = Set(blobs.map(\.digest))
         let all = blobs + known.filter { !own.contains($0.digest) }
-        let record = CargoRecord(root: descriptor, blobs: all, trees: unpacked)
+        let record = CargoRecord(root: descriptor, blobs: all, trees: unpacked, roots: before?.roots)
         try cargos.writeDurably(root.hex, try CanonicalJSON.encode(record))
     }
 

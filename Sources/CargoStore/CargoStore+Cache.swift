@@ -49,7 +49,7 @@ extension CargoStore {
             let config = record.blobs.first { $0.mediaType == MediaType.cargoConfig }
                 .flatMap { try? blobs.contents(of: $0.digest, limit: CargoLayout.maximumDocument) }
                 .flatMap { try? CargoConfig.read($0) }
-            let trees = record.trees.reduce(Int64(0)) { $0 + ((try? treeSize($1)) ?? 0) }
+            let trees = record.treeNames.reduce(Int64(0)) { $0 + ((try? CargoStore.allocated($1, in: self.trees)) ?? 0) }
             return CacheEntry(
                 digest: digest, name: config?.name ?? "", version: config?.version ?? "",
                 size: record.blobs.reduce(trees) { $0 + $1.size }, lastUse: status.modified / 1_000_000_000,
@@ -132,7 +132,7 @@ extension CargoStore {
         for name in try cargos.entries(limit: .max) {
             guard let digest = Digest(hex: name), let record = record(digest) else { continue }
             wanted.formUnion(record.blobs.map(\.digest.hex))
-            wantedTrees.formUnion(record.trees.map(\.hex))
+            wantedTrees.formUnion(record.treeNames)
         }
         for name in try blobs.blobs.entries(limit: .max) where !wanted.contains(name) {
             if try blobs.blobs.remove(name) { result.removedBlobs += 1 }
@@ -152,8 +152,6 @@ extension CargoStore {
         try growing.unlock()
         return try diskUse().total
     }
-
-    private func treeSize(_ digest: Digest) throws -> Int64 { try CargoStore.allocated(digest.hex, in: trees) }
 
     /// Bytes on disk of a file or of everything below a folder.
     private static func allocated(_ name: String, in folder: Folder) throws -> Int64 {

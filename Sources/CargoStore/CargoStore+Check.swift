@@ -30,12 +30,14 @@ extension CargoStore {
                 try cargos.remove(name)
                 continue
             }
-            for tree in record.trees where try !matches(tree, record) {
+            let unpacked = record.trees.map { ($0, TreeRole.files) } + (record.roots ?? []).map { ($0, TreeRole.root) }
+            for (tree, role) in unpacked where try !matches(tree, role, record) {
                 defects.append(CacheDefect(digest: tree, kind: "tree", message: "its files are not those of its layer"))
-                if try trees.status(tree.hex) != nil {
-                    try? blobs.temporary.removeTree("gone-" + tree.hex)
-                    try trees.rename(tree.hex, to: "gone-" + tree.hex, in: blobs.temporary)
-                    try blobs.temporary.removeTree("gone-" + tree.hex)
+                let name = role.name(tree)
+                if try trees.status(name) != nil {
+                    try? blobs.temporary.removeTree("gone-" + name)
+                    try trees.rename(name, to: "gone-" + name, in: blobs.temporary)
+                    try blobs.temporary.removeTree("gone-" + name)
                 }
             }
             for blob in record.blobs where try !isVerified(blob) {
@@ -45,22 +47,23 @@ extension CargoStore {
         return defects
     }
 
-    private func matches(_ tree: Digest, _ record: CargoRecord) throws -> Bool {
-        guard try trees.status(tree.hex)?.kind == .folder, let layer = record.blobs.first(where: { $0.digest == tree }),
+    private func matches(_ tree: Digest, _ role: TreeRole, _ record: CargoRecord) throws -> Bool {
+        guard try trees.status(role.name(tree))?.kind == .folder, let layer = record.blobs.first(where: { $0.digest == tree }),
             try isVerified(layer)
         else { return false }
-        let name = "check-" + tree.hex
+        let name = "check-" + role.name(tree)
         try? blobs.temporary.removeTree(name)
         try blobs.temporary.makeFolder(name, permissions: 0o755)
         let fresh = try blobs.temporary.folder(name)
         guard try fresh.tryLock(.exclusive) else { return true }
         defer { try? blobs.temporary.removeTree(name) }
-        try TreeUnpacker.unpack(try blobs.open(tree), into: fresh, limits: try UnpackLimits(layer))
-        return try CargoStore.isSame(fresh, try trees.folder(tree.hex))
+        try TreeUnpacker.unpack(try blobs.open(tree), into: fresh, as: role, limits: try UnpackLimits(layer))
+        return try CargoStore.isSame(fresh, try trees.folder(role.name(tree)))
     }
 
-    /// Whether two folders hold the same names, kinds, exec bits and contents.
+    /// Whether two folders hold the same names, kinds, exec bits and contents, and hide the same of what lies below them.
     private static func isSame(_ one: Folder, _ two: Folder) throws -> Bool {
+        guard one.isOpaque == two.isOpaque else { return false }
         let names = try one.entries(limit: .max)
         guard try two.entries(limit: .max) == names else { return false }
         for name in names {
@@ -69,7 +72,9 @@ extension CargoStore {
             case .folder: guard try isSame(try one.folder(name), try two.folder(name)) else { return false }
             case .symbolicLink:
                 guard try one.symbolicLinkTarget(name) == (try two.symbolicLinkTarget(name)) else { return false }
-            case .regular, .other:
+            // A whiteout.
+            case .other: break
+            case .regular:
                 guard left.size == right.size, left.permissions == right.permissions,
                     try digest(name, in: one) == (try digest(name, in: two))
                 else { return false }

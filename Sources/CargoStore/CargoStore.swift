@@ -83,8 +83,8 @@ public final class CargoStore: Sendable {
     }
 
     /// Unpacks a layer's tree if it is not here.
-    func unpack(_ layer: Descriptor) throws {
-        let name = layer.digest.hex
+    func unpack(_ layer: Descriptor, as role: TreeRole = .files) throws {
+        let name = role.name(layer.digest)
         if try trees.status(name)?.kind == .folder { return }
         var generator = SystemRandomNumberGenerator()
         let temporary = "tree-" + String(generator.next(), radix: 36)
@@ -92,7 +92,7 @@ public final class CargoStore: Sendable {
         let folder = try blobs.temporary.folder(temporary)
         guard try folder.tryLock(.exclusive) else { throw FileFailure("lock", folder.path.string, .resourceBusy) }
         do {
-            try TreeUnpacker.unpack(try blobs.open(layer.digest), into: folder, limits: try UnpackLimits(layer))
+            try TreeUnpacker.unpack(try blobs.open(layer.digest), into: folder, as: role, limits: try UnpackLimits(layer))
             try folder.syncFileSystem()
             if try !blobs.temporary.renameNew(temporary, to: name, in: trees) { try blobs.temporary.removeTree(temporary) }
             try trees.sync()

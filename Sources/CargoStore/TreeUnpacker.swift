@@ -4,63 +4,35 @@ public import CargoFiles
 internal import Glibc
 internal import SystemPackage
 
-/// What an unpacked layer may come to at most.
-public struct UnpackLimits: Hashable, Sendable {
-    public var bytes: Int64
-    /// Files, folders and links.
-    public var entries: Int
-
-    /// Bounds above what any layer may declare.
-    static let hard = UnpackLimits(bytes: 256 << 30, entries: 2_000_000)
-    /// Bounds for a layer that declares nothing.
-    static let undeclared = UnpackLimits(bytes: 1 << 30, entries: 100_000)
-    static let bytesAnnotation = "dev.longshore.unpacked.bytes"
-    static let entriesAnnotation = "dev.longshore.unpacked.entries"
-
-    public init(bytes: Int64, entries: Int) {
-        self.bytes = bytes
-        self.entries = entries
-    }
-
-    /// What the layer's annotations declare.
-    init(_ layer: Descriptor) throws {
-        guard let bytes = layer.annotations?[UnpackLimits.bytesAnnotation],
-            let entries = layer.annotations?[UnpackLimits.entriesAnnotation]
-        else {
-            self = .undeclared
-            return
-        }
-        guard let bytes = Int64(bytes), let entries = Int(entries), (0...UnpackLimits.hard.bytes).contains(bytes),
-            (0...UnpackLimits.hard.entries).contains(entries)
-        else { throw Refusal("unpacked-size", "the layer \(layer.digest) declares an unpacked size beyond every bound") }
-        self.init(bytes: bytes, entries: entries)
-    }
-}
-
 /// Unpacks a gzipped tar of a stranger into a new folder (ABUSE.md 1–5).
 ///
 /// Every path is resolved by the kernel beneath the folder without following symbolic links, so whatever the
-/// archive made before, nothing is written outside. Files, folders, symbolic links that stay inside and hard links
-/// to files of the same archive are made; owners, times and set-id bits are not taken over.
+/// archive made before, nothing is written outside. Files, folders, symbolic links and hard links to files of the same
+/// archive are made; owners, times and set-id bits are not taken over. What else is taken follows from the tree's role.
 public struct TreeUnpacker {
     private let tree: Folder
+    private let role: TreeRole
     private let limits: UnpackLimits
     private var bytes: Int64 = 0
     private var entries = 0
     /// Files, folders and links that were made; folders that no entry names count too.
     private var made = 0
-    /// Folders that an entry named; a second such entry is a duplicate.
-    private var named: Set<String> = []
+    /// Folders that an entry named; a second such entry is a duplicate. Bytes, because text would take two ways of writing
+    /// one letter for the same name.
+    private var named: Set<[UInt8]> = []
     /// The folder that the last entry lay in, so that a run of siblings costs one lookup.
     private var last: (path: String, folder: Folder)?
+    /// What the layer takes away from those below; at most one an entry.
+    private var whiteouts: [(folder: [String], mark: Whiteout)] = []
 
-    private init(tree: Folder, limits: UnpackLimits) {
+    private init(tree: Folder, role: TreeRole, limits: UnpackLimits) {
         self.tree = tree
+        self.role = role
         self.limits = limits
     }
 
     /// Reads `source`, a gzipped tar, from its start. Throws `Refusal`; what was made by then stays for the caller to remove.
-    public static func unpack(_ source: File, into tree: Folder, limits: UnpackLimits) throws {
+    public static func unpack(_ source: File, into tree: Folder, as role: TreeRole = .files, limits: UnpackLimits) throws {
         // libarchive converts names through the locale, and a program starts in "C", which knows no UTF-8. This thread
         // alone is switched; where the host lacks the locale, names beyond ASCII are refused.
         let utf8 = newlocale(1 << LC_CTYPE, "C.UTF-8", nil)
@@ -71,10 +43,12 @@ public struct TreeUnpacker {
                 freelocale(utf8)
             }
         }
-        try unpackInLocale(source, into: tree, limits: limits)
+        try unpackInLocale(source, into: tree, as: role, limits: limits)
     }
 
-    private static func unpackInLocale(_ source: File, into tree: Folder, limits: UnpackLimits) throws {
+    private static func unpackInLocale(
+        _ source: File, into tree: Folder, as role: TreeRole, limits: UnpackLimits
+    ) throws {
         guard let reader = archive_read_new() else { throw FileFailure("unpack", source.path.string, .noMemory) }
         defer { archive_read_free(reader) }
         // Exactly one gzip around exactly one tar: nothing is guessed from content.
@@ -84,7 +58,7 @@ public struct TreeUnpacker {
             lseek(source.descriptor.rawValue, 0, SEEK_SET) == 0,
             archive_read_open_fd(reader, source.descriptor.rawValue, 128 << 10) == ARCHIVE_OK
         else { throw broken(reader) }
-        var unpacker = TreeUnpacker(tree: tree, limits: limits)
+        var unpacker = TreeUnpacker(tree: tree, role: role, limits: limits)
         while true {
             var entry: OpaquePointer?
             let result = archive_read_next_header(reader, &entry)
@@ -92,6 +66,7 @@ public struct TreeUnpacker {
             guard result == ARCHIVE_OK, let entry else { throw broken(reader) }
             try unpacker.add(entry, from: reader)
         }
+        try unpacker.takeAway()
     }
 
     private static func broken(_ reader: OpaquePointer) -> Refusal {
@@ -107,13 +82,20 @@ public struct TreeUnpacker {
         }
         if name == "./" || name == "." { return }
         let path = try SafePath(name)
+        if role == .root {
+            if TreeRole.covered.contains(path.parts[0]) { return }
+            if let mark = try Whiteout(path) {
+                if mark != .leftover { whiteouts.append((Array(path.parts.dropLast()), mark)) }
+                return
+            }
+        }
         if archive_entry_hardlink(entry) != nil || archive_entry_hardlink_utf8(entry) != nil {
             try link(entry, at: path)
             return
         }
         switch archive_entry_filetype(entry) {
         case mode_t(0o040000):
-            guard named.insert(path.text).inserted else { throw duplicate(path) }
+            guard named.insert(Array(path.text.utf8)).inserted else { throw duplicate(path) }
             _ = try folder(path.parts)
         case mode_t(0o100000): try file(entry, at: path, from: reader)
         case mode_t(0o120000): try symbolicLink(entry, at: path)
@@ -149,7 +131,7 @@ public struct TreeUnpacker {
 
     private mutating func symbolicLink(_ entry: OpaquePointer, at path: SafePath) throws {
         guard let target = text(archive_entry_symlink_utf8(entry) ?? archive_entry_symlink(entry)),
-            path.keepsInside(linkTarget: target)
+            role == .root ? !target.isEmpty && target.utf8.count <= SafePath.maximumBytes : path.keepsInside(linkTarget: target)
         else { throw Refusal("link-outside", "the symbolic link '\(path)' in a layer points outside the cargo") }
         let folder = try folder(path.parts.dropLast())
         try make(path) { try folder.makeSymbolicLink($0, to: target) }
@@ -163,6 +145,35 @@ public struct TreeUnpacker {
         let from = try existing(source)
         let folder = try folder(path.parts.dropLast())
         try make(path) { try folder.makeHardLink($0, to: source.parts[source.parts.count - 1], in: from) }
+    }
+
+    /// Hides what the layer removed from those below. Last, because a whiteout says nothing about its own layer: what stands
+    /// there under the same name is kept, and a folder only hides what it would be merged with.
+    private mutating func takeAway() throws {
+        for (parts, mark) in whiteouts {
+            let folder = try folder(parts)
+            do {
+                switch mark {
+                case .everything: try folder.makeOpaque()
+                case .name(let name):
+                    switch try folder.status(name)?.kind {
+                    case nil:
+                        try count()
+                        try folder.makeWhiteout(name)
+                    case .folder: try folder.folder(name).makeOpaque()
+                    case .regular, .symbolicLink, .other: break
+                    }
+                case .leftover: break
+                }
+            } catch let failure as FileFailure
+                where [.notPermitted, .permissionDenied, .notSupported].contains(failure.errno)
+            {
+                throw Refusal(
+                    "whiteout",
+                    "the file system below \(tree.path) cannot hold whiteouts of images (\(failure.errno)); let LONGSHORE_HOME lie on ext4, XFS or Btrfs"
+                )
+            }
+        }
     }
 
     /// The folder of an earlier regular file of the same archive.
@@ -205,7 +216,7 @@ public struct TreeUnpacker {
         let parts = Array(parts)
         guard !parts.isEmpty else { return tree }
         let path = parts.joined(separator: "/")
-        if let last, last.path == path { return last.folder }
+        if let last, last.path.utf8.elementsEqual(path.utf8) { return last.folder }
         var folder = tree
         for part in parts {
             if try folder.makeFolder(part, permissions: 0o755) { try count() }

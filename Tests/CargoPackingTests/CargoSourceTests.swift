@@ -21,6 +21,7 @@ import Testing
                 network: {egress: ["example.org:443"]}
                 sandbox: strict
                 rootfs: layers
+                image: {bundled: image.tar}
                 outputs: {max-bytes: 1GiB, max-files: 1000}
                 pricing: {per-job: 1, per-second: 0.5, per-1k-input-tokens: 0, per-1k-output-tokens: 0, per-image: 2}
                 cache: false
@@ -28,6 +29,7 @@ import Testing
         #expect(source.files == ["main.py", "data"])
         #expect(source.config.resources.memory == ByteCount(2 << 30) && source.config.resources.time == Seconds(600))
         #expect(source.config.network == .egress(["example.org:443"]) && source.config.rootfs == .layers)
+        #expect(source.image == .bundled("image.tar") && source.config.image == nil)
         #expect(source.config.jobEnv == ["TOKEN"] && source.config.cache == false && source.config.pricing?.perSecond == 0.5)
         let again = try StrictJSON.decode(
             CargoConfig.self, from: try CanonicalJSON.encode(source.config), limit: 1 << 20)

@@ -27,7 +27,7 @@ import Testing
             $0.root = .layers(layers)
         }
         #expect(result.standardError == "")
-        #expect(result.standardOutput == "changed\nkept\nlink\nbelow\nabove\nabove\n")
+        #expect(result.standardOutput == "changed\nhosts\nkept\nlink\nbelow\nabove\nabove\n")
     }
 
     @Test func theRootOfLayersIsReadOnlyToo() async throws {
@@ -37,5 +37,21 @@ import Testing
             $0.root = .layers(layers)
         }
         #expect(result.standardOutput == "/tmp\n")
+    }
+
+    @Test func linksWhereTheRuntimeMountsAreCovered() async throws {
+        let layers = try layers()
+        defer { _ = system("rm -rf '\(layers[0].removingLastComponent())'") }
+        // Every place of the runtime's own is a link to this host's /etc in the upper layer, where a mount would follow it.
+        let script = "for d in proc dev job cargo tmp; do ln -s /etc \(layers[1])/$d; done; ln -s /etc \(layers[0])/volume"
+        #expect(system(script) == 0)
+        let result = try await Bench.shell(
+            "for d in proc dev job cargo tmp volume; do cd -P /$d; pwd; done; : > /volume/x; ls /volume; cat /proc/self/comm /etc/kept"
+        ) {
+            $0.root = .layers(layers)
+            $0.folders = ["/job/input", "/cargo"]
+            $0.temporaryFolders = ["/volume"]
+        }
+        #expect(result.standardOutput == "/proc\n/dev\n/job\n/cargo\n/tmp\n/volume\nx\ncat\nbelow\n", "\(result.standardError)")
     }
 }

@@ -96,6 +96,12 @@ enum NaiveExtractor {
             case UInt8(ascii: "5"): _ = try? Folder.open(path, create: 0o755)
             default:
                 _ = try? Folder.open(path.removingLastComponent(), create: 0o755)
+                if let last = path.lastComponent?.string, last.hasPrefix(".wh."),
+                    let parent = try? Folder.open(path.removingLastComponent())
+                {
+                    _ = try? parent.remove(String(last.dropFirst(4)))
+                    break
+                }
                 let content = Array(tar[(offset + 512)..<min(tar.count, offset + 512 + size)])
                 try? File.open(path, .writeOnly, options: [.create, .truncate], permissions: 0o644).write(content)
             }
@@ -128,5 +134,38 @@ struct HostileCargo {
         try ArchiveWriter(
             root: root, rootBytes: bytes, content: .manifest(manifest), version: version, signatures: signatures
         ) { .bytes($0.digest == descriptor.digest ? layer : configBytes) }.write(to: path)
+    }
+
+    /// A container cargo with an image of these layers and no files of its own.
+    func write(image layers: [[UInt8]], to path: FilePath) throws {
+        var config = CargoConfig(name: name, version: version, kind: .container)
+        config.command = ["/bin/true"]
+        let digests = layers.map { JSONValue.string(Digest(of: $0).description) }
+        var blobs: [Digest: [UInt8]] = [:]
+        func blob(_ type: String, _ bytes: [UInt8], _ annotations: [String: String]? = nil) -> Descriptor {
+            let digest = Digest(of: bytes)
+            blobs[digest] = bytes
+            return Descriptor(mediaType: type, digest: digest, size: Int64(bytes.count), annotations: annotations)
+        }
+        let imageConfig = CanonicalJSON.encode(
+            .object(["rootfs": .object(["type": .string("layers"), "diff_ids": .array(digests)])]))
+        let image = ImageManifest(
+            artifactType: nil, config: blob(MediaType.imageConfig, imageConfig),
+            layers: layers.map { blob(MediaType.files, $0, annotations) })
+        let cargo = ImageManifest(
+            artifactType: MediaType.cargo, config: blob(MediaType.cargoConfig, try CanonicalJSON.encode(config)), layers: [])
+        var entries = [
+            blob(MediaType.imageManifest, try CanonicalJSON.encode(image)),
+            blob(MediaType.imageManifest, try CanonicalJSON.encode(cargo)),
+        ]
+        entries[0].platform = .init(architecture: "amd64", os: "linux")
+        entries[1].platform = .unknown
+        let index = ImageIndex(manifests: entries)
+        let bytes = try CanonicalJSON.encode(index)
+        let root = Descriptor(mediaType: MediaType.imageIndex, digest: Digest(of: bytes), size: Int64(bytes.count))
+        let all = blobs
+        try ArchiveWriter(
+            root: root, rootBytes: bytes, content: .index(index, [image, cargo]), version: version, signatures: []
+        ) { .bytes(all[$0.digest] ?? []) }.write(to: path)
     }
 }

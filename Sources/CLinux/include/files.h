@@ -30,6 +30,10 @@ int64_t clinux_copy_range(int target, int64_t target_offset, int source, int64_t
 // lseek(2) SEEK_DATA and SEEK_HOLE.
 int64_t clinux_seek_data(int fd, int64_t offset);
 int64_t clinux_seek_hole(int fd, int64_t offset);
+// A file opened for writing past the page cache (O_DIRECT), resolved as clinux_open_beneath does.
+int clinux_open_direct(int folder, const char *path);
+// fallocate(2): blocks for a range, which reads as zeros; the file grows where it must.
+int clinux_allocate(int fd, int64_t offset, int64_t length);
 // flock(2): kind is 1 shared, 2 exclusive, 0 unlock; wait 0 adds LOCK_NB.
 int clinux_flock(int fd, int kind, int wait);
 int clinux_syncfs(int fd);
@@ -39,6 +43,13 @@ int clinux_touch(int fd, int64_t nanoseconds);
 int clinux_forget(int fd, int64_t offset, int64_t length);
 // sync_file_range(2) SYNC_FILE_RANGE_WRITE: starts writing a range back without waiting for it.
 int clinux_start_writeback(int fd, int64_t offset, int64_t length);
+
+// A name that overlayfs reads as "nothing here, whatever lies below" (character device 0:0; needs no right since Linux 5.8).
+int clinux_make_whiteout(int folder, const char *name);
+// A folder whose content hides what lies below: `user.overlay.opaque`, which a mount with `userxattr` reads.
+int clinux_make_opaque(int folder);
+// 1 when it is one, 0 when not.
+int clinux_is_opaque(int folder);
 
 /// Removes a file, or a folder with everything below it however deep it is; no symbolic link is followed.
 /// A name that is not there is no error.
