@@ -10,22 +10,14 @@ import Testing
 
     /// Everything as a user starts it; containers are on for images named `toolbox`.
     struct Port {
-        var harbour: Harbour
-        var engine: RunningProgram
-        var stage: Stage
+        let harbour: Harbour
+        let engine: ContainerEngine
+        let stage: Stage
 
-        var socket: String { "unix://" + stage.path("docker.sock") }
-
-        /// A daemon without a bridge: the machine's networks stay as they are.
         static func open(_ stage: Stage, leaseSeconds: Int = 30) async throws -> Port {
-            let harbour = try await Harbour.open(stage, leaseSeconds: leaseSeconds)
-            let engine = try stage.start([
-                "/usr/sbin/dockerd", "--data-root", stage.path("docker"), "--exec-root", stage.path("docker-exec"), "--pidfile",
-                stage.path("docker.pid"), "--host", "unix://" + stage.path("docker.sock"), "--bridge=none", "--iptables=false",
-            ])
-            let port = Port(harbour: harbour, engine: engine, stage: stage)
-            let answers = try await eventually { try await port.docker("version").code == 0 || !engine.isRunning }
-            try #require(answers && engine.isRunning, "\(engine.stderr.suffix(2000))")
+            let port = Port(
+                harbour: try await Harbour.open(stage, leaseSeconds: leaseSeconds), engine: try ContainerEngine(), stage: stage)
+            try await port.engine.ready()
             let made = try await stage.run(
                 "/bin/sh", "-ec",
                 """
@@ -33,13 +25,13 @@ import Testing
                 cp /bin/busybox image/bin/busybox
                 for tool in sh true sleep cat echo seq id; do ln -s busybox image/bin/$tool; done
                 tar -C image -c . | docker -H "$0" import - toolbox:1
-                """, port.socket)
+                """, port.engine.address)
             try #require(made.code == 0, "\(made.stderr)")
             return port
         }
 
         func docker(_ arguments: String...) async throws -> Finished {
-            try await stage.start(["/usr/bin/docker", "-H", socket] + arguments).finish()
+            try await stage.start(["/usr/bin/docker", "-H", engine.address] + arguments).finish()
         }
 
         func startAgent(_ name: String, _ more: String...) throws -> RunningProgram {
@@ -47,7 +39,7 @@ import Testing
                 [
                     "cargo-run", "agent", "--coordinator", harbour.url, "--api-key-file", harbour.keyFile, "--name", name,
                     "--slots", "2", "--allow-image", "local:toolbox:*",
-                ] + more, environment: ["LONGSHORE_HOME": stage.path("home-" + name), "DOCKER_HOST": socket])
+                ] + more, environment: ["LONGSHORE_HOME": stage.path("home-" + name), "DOCKER_HOST": engine.address])
         }
 
         func submit(_ command: String, _ options: String...) async throws -> String {
@@ -58,13 +50,9 @@ import Testing
             return try #require(JSON(finished.stdout)["id"]?.string)
         }
 
-        /// dockerd ends its containers and takes its mounts away on SIGTERM.
-        func close(_ agents: RunningProgram...) async throws {
+        func close(_ agents: RunningProgram...) async {
             for agent in agents { await agent.destroy() }
             await harbour.close()
-            engine.send(SIGTERM)
-            _ = await engine.finish()
-            _ = try await stage.run("/bin/sh", "-c", "umount \(stage.path("docker"))/* 2>/dev/null; true")
         }
     }
 
@@ -80,7 +68,7 @@ import Testing
         #expect(finished.text == "one two three\n")
         #expect(finished.stderr.contains("on-stderr"))
         #expect(try String(contentsOfFile: stage.path("got/made.txt"), encoding: .utf8) == "made\n")
-        try await port.close(agent)
+        await port.close(agent)
     }
 
     @Test func `each way to end has its own word`() async throws {
@@ -107,7 +95,7 @@ import Testing
         let strange = try await stage.run("longshore", "submit", "--image", "other:1", "--wait", "--json", "--", "true")
         #expect(JSON(strange.stdout)["error"]?["code"]?.string == "image_refused", "\(strange.text)")
         #expect(try await port.docker("ps", "-aq").text == "")
-        try await port.close(agent)
+        await port.close(agent)
     }
 
     @Test func `a cancelled container job ends within its grace and leaves no container`() async throws {
@@ -119,7 +107,7 @@ import Testing
         let job = try await port.harbour.await(id, ["cancelled", "error", "complete"], within: 30)
         #expect(job["status"]?.string == "cancelled", "\(job)")
         #expect(try await eventually { try await port.docker("ps", "-aq").text == "" })
-        try await port.close(agent)
+        await port.close(agent)
     }
 
     @Test func `jobs of a killed agent are tried again and no container of them stays`() async throws {
@@ -141,6 +129,19 @@ import Testing
             #expect(job["status"]?.string == "complete" || isDeadLetter, "\(job)")
         }
         #expect(try await eventually { try await port.docker("ps", "-aq").text == "" })
-        try await port.close(agent)
+        await port.close(agent)
+    }
+
+    @Test func `a job whose engine is killed and started again is tried again`() async throws {
+        let port = try await Port.open(stage)
+        let agent = try port.startAgent("one")
+        let id = try await port.submit("echo on; sleep 3; echo end", "--attempts", "1")
+        _ = try await port.harbour.await(id, ["processing"])
+        #expect(await eventually { (try? await port.docker("ps", "-q").text) != "" })
+        kill(try #require(port.engine.processID), SIGKILL)
+        let job = try await port.harbour.await(id, ["complete", "error"], within: 90)
+        #expect(job["status"]?.string == "complete" && job["attempt"]?.int == 2, "\(job)")
+        #expect(try await stage.run("longshore", "logs", id).text == "on\nend\n")
+        await port.close(agent)
     }
 }
