@@ -150,21 +150,22 @@ let package = Package(
             ]),
 
         // Programs: parse, call, print.
+        room("CargoCommands", ["CargoArtifact", arguments]),
         program(
             "cargo-run",
             [
-                "CargoAgent", "CargoArtifact", "CargoClient", "CargoFiles", "CargoRunner", "CargoSandbox", "CargoSigning",
-                "CargoStore", "CargoWire", arguments, lifecycle, logging, signals, system,
+                "CargoAgent", "CargoArtifact", "CargoClient", "CargoCommands", "CargoFiles", "CargoRunner", "CargoSandbox",
+                "CargoSigning", "CargoStore", "CargoWire", arguments, lifecycle, logging, signals, system,
             ]),
         program(
             "longshore",
             [
-                "CargoArchive", "CargoArtifact", "CargoClient", "CargoFiles", "CargoPacking", "CargoSigning", "CargoStore",
-                "CargoWire",
-                arguments, system,
+                "CargoArchive", "CargoArtifact", "CargoClient", "CargoCommands", "CargoFiles", "CargoPacking",
+                "CargoSigning", "CargoStore", "CargoWire", arguments, system,
             ]),
         program(
-            "longshore-coordinator", ["CargoCoordinator", "CargoQueue", "CargoWebhooks", arguments, logging, lifecycle, system]),
+            "longshore-coordinator",
+            ["CargoCommands", "CargoCoordinator", "CargoQueue", "CargoWebhooks", arguments, logging, lifecycle, system]),
 
         // Measures the sandbox as a long-lived program calls it.
         .executableTarget(
