@@ -62,11 +62,13 @@ let package = Package(
         .target(name: "CCurl", linkerSettings: [.linkedLibrary("dl")]),
         .systemLibrary(name: "CPostgres", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
         .systemLibrary(name: "CSeccomp", pkgConfig: "libseccomp", providers: [.apt(["libseccomp-dev"])]),
+        .systemLibrary(name: "CCrypto", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
         .systemLibrary(name: "CArchive", pkgConfig: "libarchive", providers: [.apt(["libarchive-dev"])]),
 
         // Shared.
         room("CargoArtifact", [crypto]),
         room("CargoSigning", ["CargoArtifact", "CargoFiles", crypto, system]),
+        room("CargoKeys", ["CCrypto", "CargoArtifact", "CargoFiles", "CargoSigning", system]),
         room("CargoWire", ["CargoArtifact"]),
         room("CargoFiles", ["CLinux", system]),
         room("CargoArchive", ["CargoArtifact", "CargoFiles", system]),
@@ -150,21 +152,22 @@ let package = Package(
             ]),
 
         // Programs: parse, call, print.
+        room("CargoCommands", ["CargoArtifact", arguments]),
         program(
             "cargo-run",
             [
-                "CargoAgent", "CargoArtifact", "CargoClient", "CargoFiles", "CargoRunner", "CargoSandbox", "CargoSigning",
-                "CargoStore", "CargoWire", arguments, lifecycle, logging, signals, system,
+                "CargoAgent", "CargoArtifact", "CargoClient", "CargoCommands", "CargoFiles", "CargoRunner", "CargoSandbox",
+                "CargoSigning", "CargoStore", "CargoWire", arguments, lifecycle, logging, signals, system,
             ]),
         program(
             "longshore",
             [
-                "CargoArchive", "CargoArtifact", "CargoClient", "CargoFiles", "CargoPacking", "CargoSigning", "CargoStore",
-                "CargoWire",
-                arguments, system,
+                "CargoArchive", "CargoArtifact", "CargoClient", "CargoCommands", "CargoFiles", "CargoKeys", "CargoPacking",
+                "CargoSigning", "CargoStore", "CargoWire", arguments, system,
             ]),
         program(
-            "longshore-coordinator", ["CargoCoordinator", "CargoQueue", "CargoWebhooks", arguments, logging, lifecycle, system]),
+            "longshore-coordinator",
+            ["CargoCommands", "CargoCoordinator", "CargoQueue", "CargoWebhooks", arguments, logging, lifecycle, system]),
 
         // Measures the sandbox as a long-lived program calls it.
         .executableTarget(
@@ -173,6 +176,7 @@ let package = Package(
         .plugin(name: "EmbedPrograms", capability: .buildTool()),
 
         tests("CargoArtifactTests", ["CargoArtifact"]),
+        tests("CargoKeysTests", ["CargoKeys", "CargoArtifact", "CargoFiles", "CargoSigning", system]),
         tests("CargoSigningTests", ["CargoSigning", "CargoArtifact", "CargoFiles", crypto, system]),
         tests(
             "CargoPackingTests",

@@ -19,6 +19,7 @@ public final class CargoArchive: Sendable {
     public let content: RootContent
     /// The cargo's manifest: the root, or for the container kind one of the root's.
     public let manifest: ImageManifest
+    /// Signatures and the delegations that they stand on.
     public let signatures: [SignatureArtifact]
     /// Every blob of the archive in canonical order.
     public let blobs: [Descriptor]
@@ -70,11 +71,10 @@ public final class CargoArchive: Sendable {
         for descriptor in index.manifests.dropFirst() {
             let bytes = try read(descriptor)
             let manifest = try StrictJSON.decode(ImageManifest.self, from: bytes, limit: CargoLayout.maximumDocument)
-            guard manifest.layers.count == 1, let layer = manifest.layers.first, layer.mediaType == MediaType.sigstoreBundle
-            else {
+            guard let kind = SignatureArtifact.Kind(manifest), let layer = manifest.layers.first else {
                 throw Refusal("index", "index.json names a second manifest that is no signature")
             }
-            let signature = try SignatureArtifact(bundle: try read(layer), root: root)
+            let signature = try SignatureArtifact(kind, bundle: try read(layer), root: root)
             guard signature.manifest == bytes else {
                 throw Refusal("signature-manifest", "a signature manifest is not as it follows from its bundle and the cargo")
             }

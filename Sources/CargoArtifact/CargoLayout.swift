@@ -7,14 +7,14 @@ public enum CargoLayout {
 
     /// Most bytes of `index.json`, of a manifest, a config or a signature bundle.
     public static let maximumDocument = 4 << 20
-    /// Most signatures of one cargo.
+    /// Most signatures and delegations of one cargo.
     public static let maximumSignatures = 64
     /// Most layers of one cargo.
     public static let maximumLayers = 4096
 
     public static let refName = "org.opencontainers.image.ref.name"
 
-    /// The bytes of `index.json`: the root first, then its signatures sorted by digest.
+    /// The bytes of `index.json`: the root first, then its signatures and delegations sorted by digest.
     public static func index(root: Descriptor, version: String, signatures: [SignatureArtifact]) throws -> [UInt8] {
         var entry = Descriptor(mediaType: root.mediaType, digest: root.digest, size: root.size)
         // cosign's own layouts name their image so; without it `cosign verify --local-image` finds nothing.
@@ -94,15 +94,62 @@ public enum RootContent: Hashable, Sendable {
     }
 }
 
-/// A signature as it lies beside a cargo: an OCI manifest whose `subject` is the root and whose layer is the bundle.
+/// A signature, or the delegation that gives its key the right to sign, as it lies beside a cargo: an OCI manifest whose
+/// `subject` is the root and whose one layer is the signed document.
 ///
-/// Its bytes follow from bundle and root alone (cosign's bundle specification), so a reader can compare them.
+/// Its bytes follow from document and root alone (cosign's bundle specification), so a reader can compare them.
 public struct SignatureArtifact: Hashable, Sendable {
+    /// What the document is.
+    public enum Kind: CaseIterable, Sendable {
+        /// A Sigstore bundle v0.3 in JSON.
+        case signature
+        /// The DSSE envelope of a delegation in JSON.
+        case delegation
+
+        /// Of the signature manifest.
+        public var artifactType: String {
+            switch self {
+            case .signature: MediaType.sigstoreBundle
+            case .delegation: MediaType.delegation
+            }
+        }
+
+        /// Of the document.
+        public var mediaType: String {
+            switch self {
+            case .signature: MediaType.sigstoreBundle
+            case .delegation: MediaType.envelope
+            }
+        }
+
+        fileprivate var annotations: [String: String]? {
+            switch self {
+            case .signature:
+                [
+                    "dev.sigstore.bundle.content": "dsse-envelope",
+                    "dev.sigstore.bundle.predicateType": SignatureArtifact.predicateType,
+                ]
+            case .delegation: nil
+            }
+        }
+
+        /// Nil for a manifest that is neither: another tool's referrer.
+        public init?(_ manifest: ImageManifest) {
+            guard manifest.layers.count == 1, let layer = manifest.layers.first,
+                let kind = Kind.allCases.first(where: {
+                    $0.artifactType == manifest.artifactType && $0.mediaType == layer.mediaType
+                })
+            else { return nil }
+            self = kind
+        }
+    }
+
     public static let emptyConfigBytes = Array("{}".utf8)
     public static let emptyConfig = Descriptor(mediaType: MediaType.empty, digest: Digest(of: emptyConfigBytes), size: 2)
     public static let predicateType = "https://sigstore.dev/cosign/sign/v1"
 
-    /// A Sigstore bundle v0.3 in JSON.
+    public let kind: Kind
+    /// The document.
     public let bundle: [UInt8]
     public let bundleDescriptor: Descriptor
     /// The signature manifest's bytes.
@@ -110,21 +157,22 @@ public struct SignatureArtifact: Hashable, Sendable {
     /// As it stands in `index.json` and in a registry's answer to a referrers request.
     public let descriptor: Descriptor
 
-    public init(bundle: [UInt8], root: Descriptor) throws {
-        let annotations = [
-            "dev.sigstore.bundle.content": "dsse-envelope",
-            "dev.sigstore.bundle.predicateType": SignatureArtifact.predicateType,
-        ]
+    public init(_ kind: Kind = .signature, bundle: [UInt8], root: Descriptor) throws {
+        self.kind = kind
         self.bundle = bundle
-        bundleDescriptor = Descriptor(
-            mediaType: MediaType.sigstoreBundle, digest: Digest(of: bundle), size: Int64(bundle.count))
+        bundleDescriptor = Descriptor(mediaType: kind.mediaType, digest: Digest(of: bundle), size: Int64(bundle.count))
         manifest = try CanonicalJSON.encode(
             ImageManifest(
-                artifactType: MediaType.sigstoreBundle, config: SignatureArtifact.emptyConfig, layers: [bundleDescriptor],
+                artifactType: kind.artifactType, config: SignatureArtifact.emptyConfig, layers: [bundleDescriptor],
                 subject: Descriptor(mediaType: root.mediaType, digest: root.digest, size: root.size),
-                annotations: annotations))
+                annotations: kind.annotations))
         descriptor = Descriptor(
             mediaType: MediaType.imageManifest, digest: Digest(of: manifest), size: Int64(manifest.count),
-            annotations: annotations, artifactType: MediaType.sigstoreBundle)
+            annotations: kind.annotations, artifactType: kind.artifactType)
     }
+}
+
+extension Sequence<SignatureArtifact> {
+    /// The documents of one kind.
+    public func documents(_ kind: SignatureArtifact.Kind) -> [[UInt8]] { filter { $0.kind == kind }.map(\.bundle) }
 }

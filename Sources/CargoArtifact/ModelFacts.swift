@@ -30,7 +30,7 @@ public struct ModelFacts: Hashable, Sendable, Codable {
     }
 
     /// `42`, `1.5k`, `110m`, `7.2b`, `1.1t`: at most one decimal, rounded down.
-    static func size(_ parameters: UInt64) -> String {
+    public static func size(_ parameters: UInt64) -> String {
         var unit: UInt64 = 1_000_000_000_000
         for suffix in ["t", "b", "m", "k"] {
             if parameters >= unit {

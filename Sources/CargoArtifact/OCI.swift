@@ -88,5 +88,11 @@ public enum MediaType {
     public static let rawFile = "application/octet-stream"
     public static let wasm = "application/wasm"
     public static let sigstoreBundle = "application/vnd.dev.sigstore.bundle.v0.3+json"
+    /// One DSSE envelope in JSON.
+    public static let envelope = "application/vnd.dsse.envelope.v1+json"
+    /// What a publisher's root key signs to let a release key sign.
+    public static let delegation = "application/vnd.longshore.delegation.v1+json"
+    /// What says that keys and digests count no more.
+    public static let revocations = "application/vnd.longshore.revocations.v1+json"
     public static let inTotoStatement = "application/vnd.in-toto+json"
 }

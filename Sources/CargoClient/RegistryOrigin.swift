@@ -9,7 +9,7 @@ public struct RegistryOrigin: CargoOrigin {
     private let reference: String
     private let progress: @Sendable (Descriptor, TransferProgress) -> Void
 
-    /// The most signatures of one cargo that are looked at.
+    /// The most signatures and delegations of one cargo that are looked at.
     static let maximumSignatures = 64
 
     /// `progress` hears of large blobs, at most four times a second each.
@@ -26,9 +26,11 @@ public struct RegistryOrigin: CargoOrigin {
 
     public func signatureManifests(of root: Digest) async throws -> [[UInt8]] {
         var manifests: [[UInt8]] = []
-        let descriptors = try await registry.referrers(of: root, artifactType: MediaType.sigstoreBundle)
-        for descriptor in descriptors.prefix(RegistryOrigin.maximumSignatures) {
-            manifests.append(try await registry.manifest(descriptor.digest.description))
+        for kind in SignatureArtifact.Kind.allCases {
+            let descriptors = try await registry.referrers(of: root, artifactType: kind.artifactType)
+            for descriptor in descriptors.prefix(RegistryOrigin.maximumSignatures - manifests.count) {
+                manifests.append(try await registry.manifest(descriptor.digest.description))
+            }
         }
         return manifests
     }

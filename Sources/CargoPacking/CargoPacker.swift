@@ -41,6 +41,8 @@ public struct CargoPacker: Sendable {
     /// Suspicious paths that are packed all the same.
     public var allowed: Set<String> = []
     public var keys: [SigningKey] = []
+    /// Envelopes of the delegations that the keys stand on.
+    public var delegations: [[UInt8]] = []
     public var signature = SignatureOptions()
 
     public init(source: FilePath) { self.source = source }
@@ -79,9 +81,9 @@ public struct CargoPacker: Sendable {
         var documents = [manifest.config.digest: configBytes]
         let (root, rootBytes, content) = try CargoPacker.root(manifest, source: source, layers: &layers, documents: &documents)
         let claims = try signature.claims(config)
-        let signatures = try keys.map {
-            try SignatureArtifact(bundle: try $0.bundle(root: root.digest, claims: claims), root: root)
-        }
+        let signatures =
+            try keys.map { try SignatureArtifact(bundle: try $0.bundle(root: root.digest, claims: claims), root: root) }
+            + delegations.map { try SignatureArtifact(.delegation, bundle: $0, root: root) }
         let writer = try ArchiveWriter(
             root: root, rootBytes: rootBytes, content: content, version: config.version, signatures: signatures
         ) { descriptor in

@@ -6,8 +6,13 @@ public enum KeyFile {
     /// Most bytes of a key file.
     static let maximumSize = 16 << 10
 
-    /// Reads a private key, refused when others may read the file.
+    /// Reads a private key without a passphrase, refused when others may read the file.
     public static func readPrivate(_ path: FilePath) throws -> SigningKey {
+        try SigningKey(pem: try readPrivateText(path))
+    }
+
+    /// The PEM text of a private key file, refused when others may read it.
+    public static func readPrivateText(_ path: FilePath) throws -> String {
         let file = try File.open(path)
         let status = try file.status()
         guard status.permissions & 0o077 == 0 else {
@@ -16,7 +21,7 @@ public enum KeyFile {
         guard let text = String(validating: try file.contents(limit: maximumSize), as: UTF8.self) else {
             throw KeyFailure("\(path) is no key file")
         }
-        return try SigningKey(pem: text)
+        return text
     }
 
     public static func readPublic(_ path: FilePath) throws -> PublicKey {
@@ -28,12 +33,17 @@ public enum KeyFile {
 
     /// Writes `NAME.key` (0600) and `NAME.pub` into a folder that is made (0700) if missing; never over an existing key.
     public static func write(_ key: SigningKey, name: String, folder: FilePath) throws {
+        try write(.plain(key), publicKey: key.publicKey, name: name, folder: folder)
+    }
+
+    /// The same for a private key that may be protected.
+    public static func write(_ key: PrivateKeyText, publicKey: PublicKey, name: String, folder: FilePath) throws {
         let folder = try Folder.open(folder, create: 0o700)
         guard try folder.status(name + ".key") == nil else {
             throw KeyFailure("\(folder.path.appending(name + ".key")) exists already; choose another name")
         }
         try writeNew(name + ".key", key.pem, in: folder)
-        try folder.writeDurably(name + ".pub", Array(key.publicKey.pem.utf8), permissions: 0o644)
+        try folder.writeDurably(name + ".pub", Array(publicKey.pem.utf8), permissions: 0o644)
     }
 
     /// The key in this file, made at the first call: a host's identity. Safe when several processes call at once.

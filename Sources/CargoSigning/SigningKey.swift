@@ -21,14 +21,10 @@ public struct SigningKey: Sendable {
 
     /// Reads PKCS#8 `-----BEGIN PRIVATE KEY-----`.
     public init(pem: String) throws {
-        guard let (label, der) = PEM.read(pem) else { throw KeyFailure("this is no private key file: PEM is expected") }
-        switch label {
-        case "PRIVATE KEY": try self.init(pkcs8: der)
-        case "ENCRYPTED PRIVATE KEY":
-            throw KeyFailure(
-                "the key is protected by a passphrase; set LONGSHORE_KEY_PASSPHRASE or LONGSHORE_KEY_PASSPHRASE_FILE")
-        default: throw KeyFailure("a PEM block 'PRIVATE KEY' (PKCS#8) is expected, not '\(label)'")
+        guard case .plain(let key) = try PrivateKeyText(pem: pem) else {
+            throw KeyFailure("the key is protected by a passphrase, which nothing here asks for; use one without")
         }
+        self = key
     }
 
     /// Reads PKCS#8 bytes.
@@ -78,6 +74,30 @@ public struct SigningKey: Sendable {
         switch secret {
         case .ed25519(let key): [UInt8](try key.signature(for: message))
         case .p256(let key): [UInt8](try key.signature(for: message).derRepresentation)
+        }
+    }
+}
+
+/// What the PEM text of a private key holds.
+public enum PrivateKeyText: Sendable {
+    case plain(SigningKey)
+    /// PKCS#8 `EncryptedPrivateKeyInfo` as DER, closed by a passphrase.
+    case protected([UInt8])
+
+    /// Reads `-----BEGIN PRIVATE KEY-----` or `-----BEGIN ENCRYPTED PRIVATE KEY-----` (RFC 7468 sections 10 and 11).
+    public init(pem: String) throws {
+        guard let (label, der) = PEM.read(pem) else { throw KeyFailure("this is no private key file: PEM is expected") }
+        switch label {
+        case "PRIVATE KEY": self = .plain(try SigningKey(pkcs8: der))
+        case "ENCRYPTED PRIVATE KEY": self = .protected(der)
+        default: throw KeyFailure("a PEM block 'PRIVATE KEY' (PKCS#8) is expected, not '\(label)'")
+        }
+    }
+
+    public var pem: String {
+        switch self {
+        case .plain(let key): key.pem
+        case .protected(let der): PEM.write("ENCRYPTED PRIVATE KEY", der)
         }
     }
 }

@@ -12,7 +12,7 @@ extension TrustPolicy {
         } catch {
             throw TrustFailure("\(error)")
         }
-        let top = try Members(value, at: "the file", allowed: ["version", "rules", "revoked"])
+        let top = try Members(value, at: "the file", allowed: ["version", "mode", "rules", "revoked", "revocations"])
         guard top["version"] == .integer(1) else { throw TrustFailure("version must be 1") }
         var rules: [Rule] = []
         for (index, value) in try top.array("rules").enumerated() { rules.append(try Rule(value, at: "rules[\(index)]")) }
@@ -21,6 +21,19 @@ extension TrustPolicy {
             let members = try Members(revoked, at: "revoked", allowed: ["keys", "digests"])
             revokedKeys = Set(try members.digests("keys"))
             revokedDigests = Set(try members.digests("digests"))
+        }
+        if let value = top["mode"] {
+            guard case .string(let text) = value, let mode = Mode(rawValue: text) else {
+                throw TrustFailure("mode must be \"strict\" or \"audit\"")
+            }
+            self.mode = mode
+        }
+        let sources = try top.array("revocations")
+        guard sources.count <= TrustPolicy.maximumLists else {
+            throw TrustFailure("revocations names more than \(TrustPolicy.maximumLists) lists")
+        }
+        for (index, value) in sources.enumerated() {
+            revocationSources.append(try RevocationSource(value, at: "revocations[\(index)]"))
         }
     }
 
@@ -32,6 +45,7 @@ extension TrustPolicy {
                 "keys": .array(rule.keys.map { .string($0.pem) }),
                 "threshold": .integer(Int64(rule.threshold)),
             ]
+            if !rule.roots.isEmpty { members["roots"] = .array(rule.roots.map { .string($0.pem) }) }
             if let notAfter = rule.notAfter { members["not_after"] = .string(Timestamp.text(notAfter)) }
             return JSONValue.object(members)
         }
@@ -39,7 +53,15 @@ extension TrustPolicy {
             "keys": .array(revokedKeys.sorted().map { .string($0.description) }),
             "digests": .array(revokedDigests.sorted().map { .string($0.description) }),
         ])
-        return CanonicalJSON.encode(.object(["version": .integer(1), "rules": .array(list), "revoked": revoked])) + [0x0A]
+        var top: [String: JSONValue] = ["version": .integer(1), "rules": .array(list), "revoked": revoked]
+        if mode != .strict { top["mode"] = .string(mode.rawValue) }
+        if !revocationSources.isEmpty {
+            top["revocations"] = .array(
+                revocationSources.map { source in
+                    .object(["file": .string(source.file), "keys": .array(source.keys.map { .string($0.pem) })])
+                })
+        }
+        return CanonicalJSON.encode(.object(top)) + [0x0A]
     }
 
     /// Changes a trust file as a whole, making it (0600) where it is missing. Two changes at once wait for each other.
@@ -50,7 +72,9 @@ extension TrustPolicy {
         let lock = try folder.open("." + name + ".lock", .readWrite, options: .create)
         try lock.lock(.exclusive)
         var policy = TrustPolicy()
-        if try folder.status(name) != nil { policy = try TrustPolicy(contentsOf: path) }
+        if try folder.status(name) != nil {
+            policy = try TrustPolicy(json: try folder.open(name).contents(limit: TrustPolicy.maximumSize))
+        }
         try body(&policy)
         try folder.writeDurably(name, policy.json())
         try lock.unlock()
@@ -68,22 +92,15 @@ extension TrustPolicy {
 
 extension TrustPolicy.Rule {
     fileprivate init(_ value: JSONValue, at place: String) throws {
-        let members = try Members(value, at: place, allowed: ["names", "keys", "threshold", "not_after"])
+        let members = try Members(value, at: place, allowed: ["names", "keys", "roots", "threshold", "not_after"])
         let names = try members.strings("names")
         guard !names.isEmpty, names.allSatisfy(TrustPolicy.isPattern) else {
             throw TrustFailure("\(place).names must list names such as 'acme/tiny-chat' or prefixes such as 'acme/*'")
         }
-        let texts = try members.strings("keys")
-        var keys: [PublicKey] = []
-        for (index, text) in texts.enumerated() {
-            do {
-                keys.append(try text.hasPrefix("-----") ? PublicKey(pem: text) : PublicKey(der: Base64.decode(text) ?? []))
-            } catch {
-                throw TrustFailure("\(place).keys[\(index)]: \(error)")
-            }
-        }
-        guard !keys.isEmpty else { throw TrustFailure("\(place).keys is empty") }
-        let distinct = Set(keys).count
+        let keys = try members.publicKeys("keys")
+        let roots = try members.publicKeys("roots")
+        let distinct = Set(keys + roots).count
+        guard distinct > 0 else { throw TrustFailure("\(place) names neither keys nor roots") }
         guard case .integer(let threshold) = members["threshold"] ?? .integer(1), threshold >= 1, threshold <= distinct else {
             throw TrustFailure("\(place).threshold must be 1 to \(distinct), the number of distinct keys")
         }
@@ -94,7 +111,19 @@ extension TrustPolicy.Rule {
             }
             notAfter = time
         }
-        self.init(names: names, keys: keys, threshold: Int(threshold), notAfter: notAfter)
+        self.init(names: names, keys: keys, roots: roots, threshold: Int(threshold), notAfter: notAfter)
+    }
+}
+
+extension TrustPolicy.RevocationSource {
+    fileprivate init(_ value: JSONValue, at place: String) throws {
+        let members = try Members(value, at: place, allowed: ["file", "keys"])
+        guard case .string(let file) = members["file"], !file.isEmpty, file.utf8.count <= 4096, !file.utf8.contains(0) else {
+            throw TrustFailure("\(place).file must be the path of a signed revocation list")
+        }
+        let keys = try members.publicKeys("keys")
+        guard !keys.isEmpty else { throw TrustFailure("\(place).keys is empty") }
+        self.init(file: file, keys: keys)
     }
 }
 
@@ -126,6 +155,17 @@ struct Members {
         try array(key).map { element in
             guard case .string(let text) = element else { throw TrustFailure("\(place): '\(key)' must list texts") }
             return text
+        }
+    }
+
+    /// Each as PEM, or as base64 of its SubjectPublicKeyInfo.
+    func publicKeys(_ key: String) throws -> [PublicKey] {
+        try strings(key).enumerated().map { index, text in
+            do {
+                return try text.hasPrefix("-----") ? PublicKey(pem: text) : PublicKey(der: Base64.decode(text) ?? [])
+            } catch {
+                throw TrustFailure("\(place).\(key)[\(index)]: \(error)")
+            }
         }
     }
 

@@ -11,7 +11,7 @@ public enum ArchiveVerification {
     ) throws -> VerifiedRelease {
         try asRefusals {
             try archive.checkCanonical()
-            let release = try policy.verify(root: archive.root.digest, bundles: archive.signatures.map(\.bundle), now: now)
+            let release = try policy.verify(root: archive.root.digest, signatures: archive.signatures, now: now)
             try release.check(try archive.config())
             try archive.checkBlobs(threads: threads)
             return release

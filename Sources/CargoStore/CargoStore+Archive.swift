@@ -21,11 +21,11 @@ extension CargoStore {
     }
 
     private func ingest(_ archive: CargoArchive, policy: VerificationPolicy, guardingRollback: Bool) throws -> StoredCargo {
-        let release = try policy.verify(root: archive.root.digest, bundles: archive.signatures.map(\.bundle)) {
+        let claimed = try policy.verify(root: archive.root.digest, signatures: archive.signatures) {
             guardingRollback ? index.counter(of: $0) : nil
         }
         let config = try archive.config()
-        try release?.check(config)
+        let release = try policy.check(claimed, config)
         for layer in archive.manifest.layers { _ = try LayerRole(layer) }
         let lease = try lease(archive.root.digest)
         if try !isWarm(archive) {

@@ -17,11 +17,11 @@ extension CargoStore {
         let growing = try await waitingLock(CargoStore.growth, .shared)
         defer { try? growing.unlock() }
         let documents = try await Documents(store: self, origin: origin, digest: digest)
-        let release = try policy.verify(root: digest, bundles: documents.signatures.map(\.bundle)) {
+        let claimed = try policy.verify(root: digest, signatures: documents.signatures) {
             guardingRollback ? index.counter(of: $0) : nil
         }
         let config = try CargoConfig.read(try await documents.fetch(documents.cargo.config))
-        try release?.check(config)
+        let release = try policy.check(claimed, config)
         for layer in documents.cargo.layers { _ = try LayerRole(layer) }
         let order = CargoLayout.order(root: documents.root, content: documents.content, signatures: documents.signatures)
         if try await !blocking({ [self] in try isComplete(digest, blobs: order, manifest: documents.cargo) }) {
@@ -116,10 +116,10 @@ private struct Documents<Origin: CargoOrigin>: Sendable {
         for bytes in try await Documents.signatureManifests(store: store, origin: origin, digest: digest) {
             // A registry may hold referrers of other kinds; what is no signature of ours says nothing.
             guard let manifest = try? StrictJSON.decode(ImageManifest.self, from: bytes, limit: CargoLayout.maximumDocument),
-                let layer = manifest.layers.first, layer.mediaType == MediaType.sigstoreBundle
+                let kind = SignatureArtifact.Kind(manifest), let layer = manifest.layers.first
             else { continue }
             let bundle = try await Documents.fetch(layer, store: store, origin: origin)
-            let signature = try SignatureArtifact(bundle: bundle, root: root)
+            let signature = try SignatureArtifact(kind, bundle: bundle, root: root)
             guard !signatures.contains(signature) else { continue }
             signatures.append(signature)
             known += [
@@ -137,7 +137,8 @@ private struct Documents<Origin: CargoOrigin>: Sendable {
 
     /// From the store when this cargo is complete there, else from the registry.
     private static func signatureManifests(store: CargoStore, origin: Origin, digest: Digest) async throws -> [[UInt8]] {
-        let stored = (store.record(digest)?.blobs ?? []).filter { $0.artifactType == MediaType.sigstoreBundle }
+        let types = SignatureArtifact.Kind.allCases.map(\.artifactType)
+        let stored = (store.record(digest)?.blobs ?? []).filter { $0.artifactType.map(types.contains) ?? false }
         if !stored.isEmpty {
             return try stored.map { try store.blobs.contents(of: $0.digest, limit: CargoLayout.maximumDocument) }
         }

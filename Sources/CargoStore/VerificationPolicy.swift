@@ -7,12 +7,35 @@ public enum VerificationPolicy: Sendable {
     case integrityOnly
     /// Digests, and signatures that this trust policy accepts for the cargo's name and version.
     case trusted(TrustPolicy)
+    /// Digests only, and `refused` hears what the policy would have refused: one's own machine, `--unsigned`, while its
+    /// owner finds out what a trust file in audit mode would stop. Never an agent's.
+    case audited(TrustPolicy, refused: @Sendable (Refusal) -> Void)
 
     /// Checks signatures over `root`; what they claim, or nil when none were asked for.
-    func verify(root: Digest, bundles: [[UInt8]], leastCounter: (String) -> Int64?) throws -> VerifiedRelease? {
+    func verify(
+        root: Digest, signatures: [SignatureArtifact], leastCounter: (String) -> Int64?
+    ) throws -> VerifiedRelease? {
         switch self {
         case .integrityOnly: nil
-        case .trusted(let policy): try policy.verify(root: root, bundles: bundles, leastCounter: leastCounter)
+        case .trusted(let policy): try policy.verify(root: root, signatures: signatures, leastCounter: leastCounter)
+        case .audited(let policy, _):
+            try audited { try policy.verify(root: root, signatures: signatures, leastCounter: leastCounter) }
+        }
+    }
+
+    /// Checks that the release is the cargo with this config.
+    func check(_ release: VerifiedRelease?, _ config: CargoConfig) throws -> VerifiedRelease? {
+        try audited {
+            try release?.check(config)
+            return release
+        }
+    }
+
+    private func audited(_ body: () throws -> VerifiedRelease?) throws -> VerifiedRelease? {
+        guard case .audited(_, let refused) = self else { return try body() }
+        do { return try body() } catch let refusal as Refusal {
+            refused(refusal)
+            return nil
         }
     }
 }
@@ -33,7 +56,7 @@ extension VerifiedRelease {
 public protocol CargoOrigin: Sendable {
     /// The root manifest's bytes.
     func manifest() async throws -> [UInt8]
-    /// The signature manifests whose `subject` is the root manifest, as bytes.
+    /// The manifests of signatures and delegations whose `subject` is the root manifest, as bytes.
     func signatureManifests(of root: Digest) async throws -> [[UInt8]]
     /// The bytes of one blob in order; `sink` is called with bounded pieces and may throw to stop.
     func blob(_ descriptor: Descriptor, into sink: (UnsafeRawBufferPointer) throws -> Void) async throws

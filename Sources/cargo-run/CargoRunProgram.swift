@@ -1,5 +1,6 @@
 import ArgumentParser
 import CargoClient
+import CargoCommands
 import Glibc
 
 /// `cargo-run`: what a host needs. Runs one cargo, or works for a coordinator.
@@ -27,30 +28,9 @@ struct CargoRunProgram: AsyncParsableCommand {
     static func main() async {
         // A reader that goes away shows as EPIPE on the write, not as the death of a supervisor.
         signal(SIGPIPE, SIG_IGN)
-        Glibc.exit(await run(Array(CommandLine.arguments.dropFirst())))
-    }
-
-    /// The exit code of one invocation: the parser's own 64 never leaves the program.
-    static func run(_ arguments: [String]) async -> Int32 {
-        do {
-            var command = try parseAsRoot(arguments)
-            if var asynchronous = command as? any AsyncParsableCommand {
-                try await asynchronous.run()
-            } else {
-                try command.run()
-            }
-            return 0
-        } catch let code as ExitCode {
-            return code.rawValue
-        } catch {
-            let message = fullMessage(for: error)
-            if exitCode(for: error).isSuccess {
-                print(message)
-                return 0
-            }
-            say(message)
-            return ProgramExit.runtimeFailed
-        }
+        let invocation = Invocation(
+            wrongUsage: ProgramExit.runtimeFailed, failed: ProgramExit.runtimeFailed, say: { say($0) })
+        Glibc.exit(await invocation.run(CargoRunProgram.self, Array(CommandLine.arguments.dropFirst())))
     }
 }
 

@@ -1,6 +1,7 @@
 import ArgumentParser
 import CargoArtifact
 import CargoClient
+import CargoCommands
 import CargoFiles
 import CargoRunner
 import CargoSigning
@@ -35,7 +36,7 @@ struct RunCommand: AsyncParsableCommand {
     @Option(help: "The trust file. Default: trust.json in $LONGSHORE_CONFIG (~/.config/longshore).")
     var trust: String?
 
-    @Flag(help: "Run it without asking for a signature: only for what you made yourself.")
+    @Flag(help: "Run it without asking for a signature: only for what you made yourself. A trust file in audit mode is heard.")
     var unsigned = false
 
     @Option(name: .customLong("param"), help: ArgumentHelp("A parameter; JSON where it parses, else text.", valueName: "k=v"))
@@ -152,7 +153,7 @@ struct RunCommand: AsyncParsableCommand {
     }
 
     private func ingest(into store: CargoStore) async throws -> StoredCargo {
-        let policy: VerificationPolicy = unsigned ? .integrityOnly : .trusted(try loadTrust())
+        let policy = try policy()
         if FileManager.default.fileExists(atPath: cargo) {
             return try store.ingest(archive: FilePath(cargo), policy: policy)
         }
@@ -169,6 +170,14 @@ struct RunCommand: AsyncParsableCommand {
         }
         let exact = CargoReference(name: reference.name, selector: .digest(digest))
         return try await store.ingest(from: RegistryOrigin(registry, reference: exact), digest: digest, policy: policy)
+    }
+
+    /// With `--unsigned` a signature is not asked for, but a trust file in audit mode says what it would have refused.
+    private func policy() throws -> VerificationPolicy {
+        guard unsigned else { return .trusted(try loadTrust()) }
+        // A file that cannot be read forbids nothing to who asked for no check.
+        guard let policy = try? loadTrust(), policy.mode == .audit else { return .integrityOnly }
+        return .audited(policy) { say("cargo-run: audit: without --unsigned this would be \($0)") }
     }
 
     /// Without a trust file no signature is trusted, which the store then says in its own words.

@@ -1,4 +1,5 @@
 import ArgumentParser
+import CargoCommands
 import SystemPackage
 
 #if canImport(Glibc)
@@ -14,23 +15,8 @@ struct LongshoreCoordinator: AsyncParsableCommand {
 
     /// Exit codes: 0 done, 1 failed, 2 wrong usage.
     static func main() async {
-        do {
-            var command = try parseAsRoot()
-            if var command = command as? any AsyncParsableCommand {
-                try await command.run()
-            } else {
-                try command.run()
-            }
-        } catch {
-            let code = exitCode(for: error)
-            if code == .success || code == .validationFailure {
-                let text = fullMessage(for: error)
-                say(text, on: code == .success ? .standardOutput : .standardError)
-                Glibc.exit(code == .success ? 0 : 2)
-            }
-            say("longshore-coordinator: \(message(for: error))", on: .standardError)
-            Glibc.exit(1)
-        }
+        let invocation = Invocation(wrongUsage: 2, failed: 1, say: { say($0, on: .standardError) })
+        Glibc.exit(await invocation.run(LongshoreCoordinator.self, Array(CommandLine.arguments.dropFirst())))
     }
 }
 

@@ -22,14 +22,4 @@ enum ConfigFolder {
             where failure.errno == .noSuchFileOrDirectory
         { return TrustPolicy() }
     }
-
-    /// A private key by its name in `keys/`, or by the path of its file.
-    static func signingKey(_ name: String) throws -> SigningKey {
-        let path = name.contains("/") ? FilePath(name) : keys.appending(name + ".key")
-        do { return try KeyFile.readPrivate(path) } catch let failure as FileFailure
-            where failure.errno == .noSuchFileOrDirectory
-        {
-            throw KeyFailure("there is no key '\(name)' (\(path)); `longshore key create \(name)` makes one")
-        }
-    }
 }

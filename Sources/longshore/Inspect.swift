@@ -7,72 +7,39 @@ import CargoSigning
 import FoundationEssentials
 import SystemPackage
 
-/// Shows what an archive says about itself.
-struct Inspect: ParsableCommand {
+/// Shows what a cargo says about itself.
+struct Inspect: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Show what is in an archive. Nothing that it prints is verified; 'verify' does that.")
+        abstract: "Show what is in an archive, or in a cargo at the coordinator's registry.",
+        discussion: "Nothing that it prints is verified; 'verify' does that. Of a cargo at a registry no layer is fetched.")
 
-    @Argument(help: "A .cargo file.")
-    var file: String
+    @Argument(help: "A .cargo file, or publisher/name:version, or publisher/name@sha256:….")
+    var cargo: String
+
+    @OptionGroup var coordinator: CoordinatorOptions
 
     @Flag(help: "Print JSON.")
     var json = false
 
-    private struct Answer: Encodable {
-        struct Layer: Encodable {
-            var mediaType: String
-            var digest: Digest
-            var size: Int64
-            var path: String?
-        }
-
-        struct Signature: Encodable {
-            var hint: String?
-            var type: String
-        }
-
-        var path: String
-        var digest: Digest
-        var size: Int64
-        var config: CargoConfig
-        var layers: [Layer]
-        var signatures: [Signature]
-    }
-
-    func run() throws {
-        let archive = try CargoArchive(path: FilePath(file))
-        let config = try archive.config()
-        let layers = archive.manifest.layers.map {
-            Answer.Layer(
-                mediaType: $0.mediaType, digest: $0.digest, size: $0.size,
-                path: $0.annotations?["org.opencontainers.image.title"])
-        }
-        let signatures = archive.signatures.map { signature in
-            let bundle = try? SigstoreBundle(json: signature.bundle)
-            return Answer.Signature(
-                hint: bundle?.verificationMaterial.publicKey?.hint, type: bundle?.dsseEnvelope.payloadType ?? "unknown")
-        }
-        let answer = Answer(
-            path: file, digest: archive.root.digest, size: try archive.file.status().size, config: config, layers: layers,
-            signatures: signatures)
+    func run() async throws {
+        let answer = try await answer()
         if json { return try Streams.json(answer) }
         var text = TerminalText(isTerminal: true)
-        for line in lines(answer) { Streams.write(text.shown(Array((line + "\n").utf8)), to: .standardOutput) }
+        for line in answer.lines { Streams.write(text.shown(Array((line + "\n").utf8)), to: .standardOutput) }
     }
 
-    private func lines(_ answer: Answer) -> [String] {
-        let config = answer.config
-        var lines = ["name        \(config.name)", "version     \(config.version)", "kind        \(config.kind.rawValue)"]
-        if let description = config.description { lines.append("description \(description)") }
-        if let licenses = config.licenses { lines.append("licenses    \(licenses.joined(separator: ", "))") }
-        if let command = config.command { lines.append("command     \(command.joined(separator: " "))") }
-        lines += ["digest      \(answer.digest)", "size        \(answer.size)"]
-        if let memory = config.resources.memory { lines.append("memory      \(memory.bytes)") }
-        for layer in answer.layers {
-            lines.append("layer       \(layer.digest) \(layer.size) \(layer.mediaType)" + (layer.path.map { " " + $0 } ?? ""))
+    private func answer() async throws -> Inspection {
+        if !FileManager.default.fileExists(atPath: cargo), let reference = CargoReference(cargo) {
+            let registry = RegistryClient(try coordinator.client(), name: reference.name)
+            let cargo = try await RemoteCargo(reference, registry)
+            let blobs = CargoLayout.order(root: cargo.root, content: cargo.content, signatures: cargo.signatures)
+            return Inspection(
+                place: reference.description, root: cargo.root, size: blobs.map(\.size).reduce(0, +), config: cargo.config,
+                layers: cargo.manifest.layers, signatures: cargo.signatures)
         }
-        for signature in answer.signatures { lines.append("signature   key \(signature.hint ?? "unknown")") }
-        if answer.signatures.isEmpty { lines.append("signature   none") }
-        return lines
+        let archive = try CargoArchive(path: FilePath(cargo))
+        return Inspection(
+            place: cargo, root: archive.root, size: try archive.file.status().size, config: try archive.config(),
+            layers: archive.manifest.layers, signatures: archive.signatures)
     }
 }

@@ -4,5 +4,7 @@ import ArgumentParser
 struct Key: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Make keys, and say which ones are trusted.",
-        subcommands: [KeyCreate.self, KeyList.self, KeyShow.self, KeyTrust.self, KeyRevoke.self])
+        subcommands: [
+            KeyCreate.self, KeyList.self, KeyShow.self, KeyTrust.self, KeyDelegate.self, KeyRevoke.self,
+        ])
 }

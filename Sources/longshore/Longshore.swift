@@ -1,4 +1,6 @@
 import ArgumentParser
+import CargoClient
+import CargoCommands
 import Glibc
 
 /// `longshore`: what publishers and consumers need. Packs, signs and moves cargos, and runs them on hosts.
@@ -27,30 +29,8 @@ struct Longshore: AsyncParsableCommand {
     static func main() async {
         // A reader that goes away shows as an error of the write.
         signal(SIGPIPE, SIG_IGN)
-        Glibc.exit(await run(Array(CommandLine.arguments.dropFirst())))
-    }
-
-    /// The exit code of one invocation: the parser's own 64 never leaves the program.
-    static func run(_ arguments: [String]) async -> Int32 {
-        do {
-            var command = try parseAsRoot(arguments)
-            if var asynchronous = command as? any AsyncParsableCommand {
-                try await asynchronous.run()
-            } else {
-                try command.run()
-            }
-            return 0
-        } catch let code as ExitCode {
-            return code.rawValue
-        } catch {
-            let message = fullMessage(for: error)
-            let code = exitCode(for: error)
-            if code.isSuccess {
-                print(message)
-                return 0
-            }
-            Streams.note(message)
-            return code == .validationFailure ? 2 : 1
-        }
+        let invocation = Invocation(
+            wrongUsage: ProgramExit.wrongUsage, failed: ProgramExit.failed, say: { Streams.note($0) })
+        Glibc.exit(await invocation.run(Longshore.self, Array(CommandLine.arguments.dropFirst())))
     }
 }

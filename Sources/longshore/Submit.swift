@@ -1,6 +1,7 @@
 import ArgumentParser
 import CargoArtifact
 import CargoClient
+import CargoCommands
 import CargoFiles
 import CargoWire
 import FoundationEssentials

@@ -131,9 +131,11 @@ import Testing
     }
 
     @Test func travelsThroughSkopeoAndAReaderOfItsOwnWithTheSameDigest() throws {
-        guard has("skopeo") else { return }
+        try #require(has("skopeo"), "skopeo is missing; scripts/setup installs it")
         let python = shell("test -x .build/venv/bin/python3").status == 0 ? ".build/venv/bin/python3" : "python3"
-        guard shell("\(python) -c 'import cryptography'").status == 0 else { return }
+        try #require(
+            shell("\(python) -c 'import cryptography'").status == 0,
+            "Python's 'cryptography' is missing; scripts/setup installs it into .build/venv")
         for type in KeyType.allCases {
             try withScratch { (folder: Folder) throws in
                 let key = SigningKey(type: type)

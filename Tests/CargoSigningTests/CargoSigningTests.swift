@@ -121,7 +121,8 @@ import Testing
     @Test(arguments: [
         "{}", #"{"version":2}"#, #"{"version":1,"rule":[]}"#, #"{"version":1,"version":1}"#,
         #"{"version":1,"rules":[{"names":["acme/*"],"keys":[]}]}"#, #"{"version":1,"rules":[{"names":["A/*"],"keys":["x"]}]}"#,
-        #"{"version":1,"rules":{}}"#, #"{"version":1,"revoked":{"keys":["sha256:1"]}}"#,
+        #"{"version":1,"rules":{}}"#, #"{"version":1,"mode":"off"}"#, #"{"version":1,"revocations":[{"file":"x","keys":[]}]}"#,
+        #"{"version":1,"revoked":{"keys":["sha256:1"]}}"#,
     ])
     func refusesATrustFileThatIsNotStrictlyRight(_ text: String) {
         #expect(throws: TrustFailure.self) { try TrustPolicy(json: Array(text.utf8)) }

@@ -1,26 +1,25 @@
 public import ArgumentParser
 public import CargoArtifact
-import FoundationEssentials
+internal import FoundationEssentials
 
 /// `k=v` of `--param`: the value is JSON when it parses as such, else it is the text itself.
-struct ParameterPair: ExpressibleByArgument, Sendable {
-    let name: String
-    let value: JSONValue
+public struct ParameterPair: ExpressibleByArgument, Sendable {
+    public let name: String
+    public let value: JSONValue
 
-    init?(argument: String) {
-        guard let equals = argument.firstIndex(of: "="), equals != argument.startIndex else { return nil }
-        name = String(argument[..<equals])
-        let text = String(argument[argument.index(after: equals)...])
-        value = (try? JSONDecoder().decode(JSONValue.self, from: Data(text.utf8))) ?? .string(text)
+    public init?(argument: String) {
+        guard let pair = TextPair(argument: argument) else { return nil }
+        name = pair.name
+        value = (try? JSONDecoder().decode(JSONValue.self, from: Data(pair.value.utf8))) ?? .string(pair.value)
     }
 }
 
 /// `k=v` of `--env`.
-struct TextPair: ExpressibleByArgument, Sendable {
-    let name: String
-    let value: String
+public struct TextPair: ExpressibleByArgument, Sendable {
+    public let name: String
+    public let value: String
 
-    init?(argument: String) {
+    public init?(argument: String) {
         guard let equals = argument.firstIndex(of: "="), equals != argument.startIndex else { return nil }
         name = String(argument[..<equals])
         value = String(argument[argument.index(after: equals)...])
