@@ -23,8 +23,10 @@ struct ContainerRun: Sendable {
             var end: ContainerEnd?
             var execFailure: Int?
             var stopped: StopReason?
-            /// The engine went away, or sent the container a signal of its own.
-            var isDisturbed = false
+            /// The engine went away, and the streams with it: what the command wrote since then is lost.
+            var isEngineLost = false
+            /// Somebody else sent the container a signal.
+            var wasTold = false
         }
         let state = Mutex(State())
         /// Asked to stop: at most one reason is heeded.
@@ -142,7 +144,7 @@ struct ContainerRun: Sendable {
                 progress.state.withLock { $0.started = .now }
                 await onEvent(.started)
                 progress.begin()
-            case .told: progress.state.withLock { $0.isDisturbed = true }
+            case .told: progress.state.withLock { $0.wasTold = true }
             case .failed(let errno): progress.state.withLock { $0.execFailure = errno }
             case .ended(let end):
                 progress.state.withLock {
@@ -183,7 +185,9 @@ struct ContainerRun: Sendable {
                 let now = ContinuousClock.now
                 let since = lostSince ?? now
                 lostSince = since
-                progress.state.withLock { $0.isDisturbed = true }
+                progress.state.withLock { $0.isEngineLost = true }
+                // Another attempt will do it whole; this one need not go on.
+                await control.close()
                 if let ended = progress.state.withLock({ $0.ended }), now - ended > .seconds(2) { return nil }
                 guard now - since < ContainerRun.engineAway else { throw error }
                 try await Task.sleep(for: .seconds(1))
@@ -273,8 +277,9 @@ struct ContainerRun: Sendable {
         }
         let oomFlag = state.end == nil ? ((try? await engine.inspect(id).state.oOMKilled) ?? false) : false
         let way = ContainerOutcome.way(engine: code, end: state.end, oomFlag: oomFlag, stopped: state.stopped)
-        // Ended by nobody of ours, and not well: what the engine did is not the command's outcome.
-        if state.stopped == nil, !way.oomKilled, way.exitCode != 0, state.isDisturbed || state.end == nil {
+        // Ended by nobody of ours, and not well, or with its log cut: what the engine did is not the command's outcome.
+        let isEndedByOthers = !way.oomKilled && way.exitCode != 0 && (state.wasTold || state.end == nil)
+        if state.stopped == nil, state.isEngineLost || isEndedByOthers {
             throw EngineError(.interrupted, operation, "the container engine ended it or was restarted; run the job again")
         }
         let ended = state.ended ?? .now

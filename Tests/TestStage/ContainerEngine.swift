@@ -33,8 +33,9 @@ public final class ContainerEngine: Sendable {
             engine=$!
             cat >/dev/null
             touch \(at)/stop
-            while kill -0 $engine 2>/dev/null; do kill $(cat \(at)/pid) 2>/dev/null; sleep 2; done
-            umount \(at)/data/overlay 2>/dev/null
+            while kill -0 $engine 2>/dev/null; do kill $(cat \(at)/pid 2>/dev/null) 2>/dev/null; sleep 2; done
+            kill $(cat \(at)/exec/containerd/containerd.pid 2>/dev/null) 2>/dev/null
+            umount \(at)/data/overlay2/*/merged \(at)/data/overlay* \(at)/data 2>/dev/null
             rm -rf \(at)
             """,
         ]
