@@ -142,8 +142,8 @@ let package = Package(
         room(
             "CargoCoordinator",
             [
-                "CargoArtifact", "CargoFiles", "CargoGateway", "CargoQueue", "CargoRegistry", "CargoStore", "CargoWebhooks",
-                "CargoWire",
+                "CargoArtifact", "CargoFiles", "CargoGateway", "CargoQueue", "CargoRegistry", "CargoSigning", "CargoStore",
+                "CargoWebhooks", "CargoWire",
                 crypto, hummingbird, lifecycle, logging, nio, system,
                 .product(name: "AsyncHTTPClient", package: "async-http-client"),
                 .product(name: "HummingbirdCore", package: "hummingbird"),
@@ -217,7 +217,8 @@ let package = Package(
         tests(
             "CargoGatewayTests",
             [
-                "CargoArtifact", "CargoCoordinator", "CargoGateway", "CargoQueue", "CargoWire", logging, nio, system,
+                "CargoArtifact", "CargoClient", "CargoCoordinator", "CargoGateway", "CargoQueue", "CargoSigning", "CargoWire",
+                logging, nio, system,
                 .product(name: "AsyncHTTPClient", package: "async-http-client"),
                 .product(name: "NIOHTTP1", package: "swift-nio"),
             ]),

@@ -1,5 +1,5 @@
 public import CargoArtifact
-import CargoSigning
+public import CargoSigning
 public import CargoWire
 import Crypto
 import FoundationEssentials
@@ -24,6 +24,32 @@ public struct JobAudit: Hashable, Sendable, Codable {
     /// The last row's hash.
     public var head: String
     public var transitions: [Row]
+    /// DSSE over `AuditHead`, for the last row.
+    public var signedHead: JSONValue?
+    /// PEM of the coordinator's key that signed it: worth what it is worth to have seen it before.
+    public var key: String?
+
+    enum CodingKeys: String, CodingKey {
+        case id, head, transitions, key
+        case signedHead = "signed_head"
+    }
+
+    /// Why a signed head does not fit the rows, as one sentence; nil when it does: signed by `key`, of this job, and the
+    /// row that it names has its hash.
+    public func objection(to signed: JSONValue, key: PublicKey) -> String? {
+        do {
+            let envelope = try DSSEEnvelope(json: Array(try wireEncoder().encode(signed)))
+            let payload = try DSSE.verify(envelope, type: AuditHead.payloadType, keys: [key]).payload
+            let head = try JSONDecoder().decode(AuditHead.self, from: Data(payload))
+            guard head.job == id else { return "the signed head is of another job" }
+            guard let row = transitions.first(where: { $0.sequence == head.sequence }) else {
+                return "transition \(head.sequence), which was signed, is missing"
+            }
+            return row.hash == head.head ? nil : "transition \(head.sequence) is not the one that was signed"
+        } catch {
+            return "the signed head does not verify: \(error)"
+        }
+    }
 
     /// Computes the chain anew: the first row that does not follow from the one before; nil when it holds to the head.
     ///

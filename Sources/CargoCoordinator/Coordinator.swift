@@ -2,6 +2,7 @@ import CargoFiles
 import CargoGateway
 public import CargoQueue
 import CargoRegistry
+import CargoSigning
 import CargoStore
 public import CargoWebhooks
 import CargoWire
@@ -27,6 +28,8 @@ public struct CoordinatorSettings: Sendable {
     public var database: String?
     /// Addresses that callbacks may go to besides the public ones.
     public var callbacks: [AddressBlock] = []
+    /// Bytes of the disk that new work leaves free for the state changes of what was accepted.
+    public var reserve: Int64 = 64 << 20
     /// Seconds that open requests have to end after SIGTERM.
     public var shutdownSeconds = 5
 
@@ -58,6 +61,11 @@ public struct Coordinator: Sendable {
         let metrics = GatewayMetrics()
         var hooks = StoreHooks()
         hooks.onCommit = { metrics.committed($0) }
+        hooks.onClaim = { metrics.claimed() }
+        hooks.onLeaseLost = { job, host in
+            metrics.leaseLost()
+            logger.notice("a host was lost", metadata: ["job": "\(job)", "host": "\(host)"])
+        }
         let bell = Doorbell()
         hooks.onWebhook = { bell.ring(.work) }
         if let database = settings.database {
@@ -67,11 +75,13 @@ public struct Coordinator: Sendable {
         }
         let blobs = try BlobStore(root: settings.data.appending("store"))
         let registry = try RegistryIndex(folder: settings.data.appending("registry"), blobs: blobs)
+        let identity = try SigningKey(
+            pem: try await queue.directory.secret("audit head key", making: SigningKey().pem))
         let addresses = AddressPolicy(allowed: settings.callbacks)
         let blobGuard = BlobGuard()
         let gateway = Gateway(
             queue: queue, blobs: blobs, registry: registry, blobGuard: blobGuard, metrics: metrics,
-            disk: DiskSpace(settings.data), addresses: addresses)
+            disk: DiskSpace(settings.data, reserve: settings.reserve), identity: identity, addresses: addresses)
         self.gateway = gateway
         courier = Courier(
             outbox: queue.outbox, dial: Dial(policy: addresses), bell: bell, log: logger,

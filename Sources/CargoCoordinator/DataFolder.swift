@@ -37,14 +37,20 @@ final class DataFolder: Sendable {
         let device = try File.open(path, options: [.directory]).status().device
         let mounts = String(decoding: try readProc("/proc/self/mountinfo"), as: UTF8.self)
         guard let type = fileSystem(device: device, mounts: mounts) else { return }
-        let network: Set<String> = [
-            "nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "coda", "ceph", "glusterfs", "lustre", "gfs2", "ocfs2",
-        ]
-        if network.contains(type) || type.hasPrefix("fuse.") {
+        if isShared(type) {
             throw Unusable(
                 description:
                     "\(path) lies on \(type): a data folder must be on a local disk, because its locks do not hold elsewhere.")
         }
+    }
+
+    /// Whether a type of file system may be another machine's, or a program's that answers as it likes.
+    static func isShared(_ type: String) -> Bool {
+        let network: Set<String> = [
+            "nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "coda", "ceph", "glusterfs", "lustre", "gfs2", "ocfs2", "9p", "beegfs",
+            "orangefs", "gpfs", "panfs", "ncpfs", "fuse",
+        ]
+        return network.contains(type) || type.hasPrefix("fuse.")
     }
 
     /// The type of the file system with this device number, from the text of proc(5)'s mountinfo.

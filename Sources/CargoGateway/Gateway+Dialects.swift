@@ -75,15 +75,15 @@ extension Gateway {
         return task
     }
 
-    /// The caller has the result: a job that has not ended cannot be acknowledged.
+    /// The caller has the result: a job that has not ended cannot be acknowledged. What is kept of it goes soon.
     private func acknowledge(_ request: Request, _ context: GatewayContext) async throws -> Response {
         let key = try key(context, try caller(request, .write))
-        let (record, result, metadata) = try await queue.store.job(key)
-        guard record.state.status.isFinal else {
-            throw GatewayError(
-                409, "not_finished", "The job is \(record.state.status.rawValue); acknowledge it once it has ended.")
+        do {
+            _ = try await queue.store.acknowledge(key, actor: "account:\(key.account)")
+        } catch StoreError.wrongState(let status) {
+            throw GatewayError(409, "not_finished", "The job is \(status.rawValue); acknowledge it once it has ended.")
         }
-        return try Answer.json(try view(record, result, metadata: metadata))
+        return try Answer.json(try await describe(key))
     }
 
     /// What the job printed: as JSON where it is JSON, else as text.

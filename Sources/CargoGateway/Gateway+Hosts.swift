@@ -34,7 +34,7 @@ extension Gateway {
             let beat = try await body(Heartbeat.self, of: request, limit: Gateway.largestReport)
             try check(beat.lease, principal)
             try check(beat)
-            return try Answer.json(try await queue.heartbeat(try jobID(context), beat))
+            return try Answer.json(try await queue.heartbeat(try jobID(context), fitting(beat)))
         }
         router.put("/jobs/:id/outputs/**") { request, context in try await putOutput(request, context) }
         router.get("/jobs/:id/files/**") { request, context in try await inputFile(request, context) }
@@ -43,7 +43,12 @@ extension Gateway {
             let completion = try await body(Completion.self, of: request, limit: Gateway.largestReport)
             try check(completion.lease, principal)
             try check(completion)
-            return try Answer.json(JobView.job(try await queue.complete(try jobID(context), completion), JobResult()))
+            do {
+                return try Answer.json(JobView.job(try await queue.complete(try jobID(context), completion), JobResult()))
+            } catch JobQueue.CompletionError.logMissing where !disk.admits(Int64(Gateway.largestReport), .runningWork) {
+                // The host has those bytes and keeps them: it comes again when there is room for them.
+                throw GatewayError.diskFull
+            }
         }
         router.post("/jobs/:id/fail") { request, context in
             let principal = try caller(request, .host)
@@ -89,6 +94,14 @@ extension Gateway {
                 throw GatewayError(StoreError.leaseLost) ?? .noSuchJob
             }
         }
+    }
+
+    /// Where the disk has no room for its log bytes, a heartbeat renews the lease without them: the host keeps them.
+    private func fitting(_ beat: Heartbeat) -> Heartbeat {
+        guard beat.logs?.isEmpty == false, !disk.admits(Int64(Gateway.largestReport), .runningWork) else { return beat }
+        var beat = beat
+        beat.logs = nil
+        return beat
     }
 
     private func nextJob(_ request: Request, _ context: GatewayContext) async throws -> Response {
@@ -167,7 +180,7 @@ extension Gateway {
         _ = try await queue.store.holder(id, lease)
         let output = try await BlobTransfer.store(
             request.body, in: blobs, size: request.headers[.contentLength].flatMap { Int64($0) }, limit: Gateway.largestFile,
-            under: blobGuard
+            under: blobGuard, room: { try disk.check($0, .runningWork) }
         ) { digest, size in
             let output = OutputFile(path: path, size: size, sha256: digest.hex)
             try await queue.store.stage(output, for: id, lease)

@@ -2,6 +2,7 @@ import CargoArtifact
 import CargoFiles
 import CargoQueue
 import CargoRegistry
+import CargoSigning
 import CargoStore
 import CargoWire
 import Crypto
@@ -32,10 +33,11 @@ extension Gateway {
         router.get("/jobs/:id/audit") { request, context in try await audit(request, context) }
         router.post("/uploads") { request, _ in
             let principal = try caller(request, .write)
-            guard !disk.isFull else { throw GatewayError.diskFull }
+            let announced = request.headers[.contentLength].flatMap { Int64($0) }
+            try disk.check(announced ?? 0, .newWork)
             let upload = try await BlobTransfer.store(
-                request.body, in: blobs, size: request.headers[.contentLength].flatMap { Int64($0) },
-                limit: Gateway.largestFile, under: blobGuard
+                request.body, in: blobs, size: announced, limit: Gateway.largestFile, under: blobGuard,
+                room: { try disk.check($0, .newWork) }
             ) { digest, size in
                 let upload = Upload(id: UUIDv7.make(), size: size, sha256: digest.hex)
                 try await queue.store.addUpload(upload, account: principal.account)
@@ -66,7 +68,6 @@ extension Gateway {
     /// - Parameter shape: which body a callback gets.
     func submission(_ request: Request, shape: String = "job") async throws -> Accepted {
         let principal = try caller(request, .write)
-        guard !disk.isFull else { throw GatewayError.diskFull }
         let bytes = try await bytes(of: request, limit: Gateway.largestJSON)
         let body = try StrictJSON.decode(JobRequest.self, from: bytes, limit: Gateway.largestJSON)
         var idempotency: NewJob.Idempotency?
@@ -83,7 +84,9 @@ extension Gateway {
             return try await queue.store.submit(job)
         }
         // Only a job with files names blobs.
-        let submission = body.files?.isEmpty ?? true ? try await take() : try await blobGuard.naming(take)
+        let submission = try await disk.submitting(bytes.count) {
+            body.files?.isEmpty ?? true ? try await take() : try await blobGuard.naming(take)
+        }
         return Accepted(job: submission.job, repeated: submission.repeated, metadata: body.metadata)
     }
 
@@ -120,7 +123,17 @@ extension Gateway {
     func view(_ record: JobRecord, _ result: JobResult, metadata: Data?) throws -> Job {
         var job = try JobView.job(record, result, metadata: metadata)
         if let obstacle = queue.obstacle(of: record) { job.notice = obstacle }
+        if record.state.status.isFinal { job.auditHead = try signedHead(of: record) }
         return job
+    }
+
+    /// A DSSE envelope over the last row of the job's audit trail.
+    private func signedHead(of record: JobRecord) throws -> JSONValue {
+        let head = AuditHead(
+            job: record.key.id.description, sequence: record.sequence, head: hexadecimal(record.head))
+        let envelope = try DSSE.sign(
+            payload: try CanonicalJSON.encode(head), type: AuditHead.payloadType, key: identity)
+        return try JSONDecoder().decode(JSONValue.self, from: Data(try envelope.json()))
     }
 
     func describe(_ key: JobKey) async throws -> Job {
@@ -145,13 +158,23 @@ extension Gateway {
         /// Whether the chain holds, as this coordinator computes it; a client computes it again.
         var valid: Bool
         var transitions: [AuditRow]
+        var signedHead: JSONValue
+        /// PEM of the key that signed it.
+        var key: String
+
+        enum CodingKeys: String, CodingKey {
+            case id, head, valid, transitions, key
+            case signedHead = "signed_head"
+        }
     }
 
     /// Every transition of a job with its hash, so that a client can check the chain itself.
     private func audit(_ request: Request, _ context: GatewayContext) async throws -> Response {
         let principal = try caller(request, .read)
         let key = try key(context, principal)
-        let rows = try await queue.store.transitions(of: key, after: 0, limit: 10_000)
+        let (record, _, _) = try await queue.store.job(key)
+        // What was written since the record was read is left for the next time, so that head and rows agree.
+        let rows = try await queue.store.transitions(of: key, after: 0, limit: 10_000).filter { $0.sequence <= record.sequence }
         guard let last = rows.last else { throw GatewayError.noSuchJob }
         let audit = Audit(
             id: key.id.description, head: hexadecimal(last.hash), valid: AuditChain.firstBreak(in: rows, of: key.id) == nil,
@@ -160,7 +183,7 @@ extension Gateway {
                     sequence: row.sequence, at: row.at.text, actor: row.actor, status: row.status, attempt: row.attempt,
                     host: row.host, detail: try JSONDecoder().decode(JSONValue.self, from: row.detail),
                     hash: hexadecimal(row.hash))
-            })
+            }, signedHead: try signedHead(of: record), key: identity.publicKey.pem)
         return try Answer.json(audit)
     }
 }

@@ -4,7 +4,6 @@ import CargoWire
 import HTTPTypes
 import Hummingbird
 import NIOCore
-import Synchronization
 
 /// The operator's calls: keys, health, metrics.
 extension Gateway {
@@ -47,39 +46,11 @@ extension Gateway {
         }
         router.get("/metrics") { request, _ in
             _ = try caller(request, .read)
-            let text = metrics.text(try await queue.store.counts())
+            let text = metrics.text(
+                GatewayMetrics.Now(
+                    counts: try await queue.store.counts(), wall: queue.settings.clocks.wall(),
+                    webhookLag: try await queue.outbox.webhookLag(), freeBytes: disk.freeBytes))
             return Answer.bytes(ByteBuffer(string: text), type: "text/plain; version=0.0.4")
         }
-    }
-}
-
-/// Counts since the start, in Prometheus' text format (exposition format 0.0.4).
-public final class GatewayMetrics: Sendable {
-    private let commits = Atomic<Int>(0)
-    private let writes = Atomic<Int>(0)
-
-    public init() {}
-
-    public func committed(_ items: Int) {
-        commits.add(1, ordering: .relaxed)
-        writes.add(items, ordering: .relaxed)
-    }
-
-    func text(_ counts: StoreCounts) -> String {
-        """
-        # HELP longshore_jobs_queued Jobs waiting for a host.
-        # TYPE longshore_jobs_queued gauge
-        longshore_jobs_queued \(counts.queued)
-        # HELP longshore_leases Attempts that run under a lease.
-        # TYPE longshore_leases gauge
-        longshore_leases \(counts.leases)
-        # HELP longshore_commits_total Commits of the job store.
-        # TYPE longshore_commits_total counter
-        longshore_commits_total \(commits.load(ordering: .relaxed))
-        # HELP longshore_writes_total Writes that shared those commits.
-        # TYPE longshore_writes_total counter
-        longshore_writes_total \(writes.load(ordering: .relaxed))
-
-        """
     }
 }

@@ -38,7 +38,7 @@ extension Gateway {
                 throw GatewayError(
                     409, "not_finished", "The job is \(record.state.status.rawValue); wait with GET /jobs/{id}?wait=30s.")
             }
-            return try Answer.json(try JobView.job(record, result, metadata: metadata))
+            return try Answer.json(try view(record, result, metadata: metadata))
         }
     }
 
@@ -50,6 +50,7 @@ extension Gateway {
             }
             return cursor
         }
+        let follows = request.uri.queryParameters["follow"] != "false"
         _ = try await queue.store.job(key)
         var headers = HTTPFields()
         headers[.contentType] = "text/event-stream"
@@ -63,8 +64,9 @@ extension Gateway {
                 defer { feed.close() }
                 // So that proxies and clients see the stream open before the first event.
                 try await writer.write(ByteBuffer(string: ": stream of \(key.id)\n\n"))
-                while let events = try await feed.next(patience: Gateway.keepAlive) {
+                while let events = try await feed.next(patience: follows ? Gateway.keepAlive : 0) {
                     if events.isEmpty {
+                        guard follows else { break }
                         try await writer.write(ByteBuffer(string: ": still here\n\n"))
                         continue
                     }

@@ -1,6 +1,7 @@
 import CargoArtifact
 public import CargoQueue
 public import CargoRegistry
+public import CargoSigning
 public import CargoStore
 public import CargoWebhooks
 import CargoWire
@@ -17,6 +18,8 @@ public struct Gateway: Sendable {
     let blobGuard: BlobGuard
     let metrics: GatewayMetrics
     let disk: DiskSpace
+    /// Signs the heads of audit trails.
+    let identity: SigningKey
     /// Where callbacks may go.
     let addresses: AddressPolicy
 
@@ -27,7 +30,7 @@ public struct Gateway: Sendable {
 
     public init(
         queue: JobQueue, blobs: BlobStore, registry: RegistryIndex, blobGuard: BlobGuard, metrics: GatewayMetrics,
-        disk: DiskSpace, addresses: AddressPolicy = AddressPolicy()
+        disk: DiskSpace, identity: SigningKey, addresses: AddressPolicy = AddressPolicy()
     ) {
         self.queue = queue
         self.blobs = blobs
@@ -35,6 +38,7 @@ public struct Gateway: Sendable {
         self.blobGuard = blobGuard
         self.metrics = metrics
         self.disk = disk
+        self.identity = identity
         self.addresses = addresses
     }
 
@@ -50,10 +54,11 @@ public struct Gateway: Sendable {
             guard principal.may(scope) || (scope == .read && principal.may(.host)) else {
                 throw RegistryError(403, "DENIED", "This key lacks the scope '\(scope.rawValue)'.")
             }
-            guard scope != .publish || !disk.isFull else {
+            return RegistryCaller(account: principal.account)
+        } room: { bytes in
+            guard disk.admits(bytes, .newWork) else {
                 throw RegistryError(507, "DENIED", "The coordinator's disk is full; free space, then push again.")
             }
-            return RegistryCaller(account: principal.account)
         }.add(to: router)
         addJobs(to: router)
         addResults(to: router)

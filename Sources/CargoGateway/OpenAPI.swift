@@ -171,6 +171,11 @@ enum OpenAPI {
     }()
 }
 
+/// The document for programs that have no server at hand.
+public enum OpenAPIDocument {
+    public static func json() throws -> [UInt8] { try OpenAPI.document() }
+}
+
 extension Gateway {
     func addOpenAPI(to router: Router<GatewayContext>) throws {
         let document = ByteBuffer(bytes: try OpenAPI.document())

@@ -52,6 +52,11 @@ public final class Directory: Sendable {
     private let keys: Mutex<[Data: Principal]>
     private let known: Mutex<[String: HostRecord]>
 
+    /// A secret of the coordinator itself, made at the first call, the same for all that share the store.
+    public func secret(_ name: String, making fresh: String) async throws -> String {
+        try await store.secret(name, making: fresh)
+    }
+
     public init(store: any AccountStore) async throws {
         self.store = store
         keys = Mutex(try await store.principals())

@@ -1,4 +1,5 @@
 import FoundationEssentials
+import Synchronization
 
 /// A job's id: a UUIDv7 (RFC 9562, section 5.7), kept as 16 bytes because a million of them are held in memory.
 public struct JobID: Hashable, Sendable, Comparable, CustomStringConvertible {
@@ -10,11 +11,29 @@ public struct JobID: Hashable, Sendable, Comparable, CustomStringConvertible {
         self.low = low
     }
 
-    /// A new id of this millisecond, random otherwise.
+    /// The last id that this process made.
+    private static let last = Mutex(JobID(high: 0, low: 0))
+
+    /// A new id of this millisecond, random otherwise, and larger than those that this process made in the same one: who
+    /// submits twice is served in that order (RFC 9562, section 6.2, method 2).
     public init(at now: Timestamp) {
         var random = SystemRandomNumberGenerator()
-        high = UInt64(clamping: now.milliseconds) << 16 | 0x7000 | (random.next() & 0x0FFF)
-        low = 0x8000_0000_0000_0000 | (random.next() >> 2)
+        let time = UInt64(clamping: now.milliseconds) << 16 | 0x7000
+        let fresh = JobID(high: time | (random.next() & 0x0FFF), low: 0x8000_0000_0000_0000 | (random.next() >> 2))
+        // Steps of 40 random bits stay unguessable; 62 bits hold four million of them before the millisecond's own bits rise.
+        let step = random.next() >> 24 + 1
+        self = Self.last.withLock { last in
+            last = last.high >> 16 == time >> 16 ? last.after(step) ?? fresh : fresh
+            return last
+        }
+    }
+
+    /// Nil where the bits that are not time or version are used up.
+    private func after(_ step: UInt64) -> JobID? {
+        let (sum, carried) = (low & 0x3FFF_FFFF_FFFF_FFFF).addingReportingOverflow(step)
+        guard carried || sum >> 62 != 0 else { return JobID(high: high, low: 0x8000_0000_0000_0000 | sum) }
+        guard high & 0x0FFF < 0x0FFF else { return nil }
+        return JobID(high: high + 1, low: 0x8000_0000_0000_0000 | (sum & 0x3FFF_FFFF_FFFF_FFFF))
     }
 
     /// Reads `xxxxxxxx-xxxx-7xxx-xxxx-xxxxxxxxxxxx`, lower case; nil for anything else.

@@ -43,6 +43,8 @@ public enum JobInput: Hashable, Sendable {
     case cancelRequested
     /// A dead letter is tried again from the start.
     case replayed
+    /// The owner has the result.
+    case acknowledged
 }
 
 /// One row of the audit trail that a step asks for.
@@ -92,11 +94,15 @@ public struct StaleInput: Error, Hashable, Sendable {
 /// | provisioning | claimUndelivered | queued | lease ended, nothing counted |
 /// | error | replayed | queued | counts from the start |
 /// | complete, error, cancelled | cancelRequested | same | none: cancelling what ended is no error |
+/// | complete, error, cancelled | acknowledged | same | a row of the audit trail |
 ///
 /// Everything else is stale. `complete`, `error` and `cancelled` accept no result: exactly one was accepted.
 public struct JobMachine: Hashable, Sendable {
     /// Losing its host this often makes a job a dead letter.
     public var maxLosses: Int
+
+    /// What the row of an acknowledgement says; a second one right behind it says nothing new.
+    static let acknowledgement = "result acknowledged"
 
     public init(maxLosses: Int = 3) { self.maxLosses = maxLosses }
 
@@ -134,6 +140,8 @@ public struct JobMachine: Hashable, Sendable {
             return lost(next)
         case (.complete, .cancelRequested), (.error, .cancelRequested), (.cancelled, .cancelRequested):
             return JobStep(state: state, record: nil, actions: [])
+        case (.complete, .acknowledged), (.error, .acknowledged), (.cancelled, .acknowledged):
+            return JobStep(state: state, record: record(state, note: Self.acknowledgement), actions: [])
         case (.error, .replayed):
             next.status = .queued
             next.failures = 0

@@ -162,9 +162,14 @@ public final class JobQueue: Sendable {
             let pieces = chunks.map { chunk in
                 LogPiece(stream: chunk.stream, offset: chunk.offset, bytes: chunk.bytes)
             }
-            let end = try logs.append(pieces, to: id, attempt: beat.lease.epoch)
-            if end > durable { signals.ring(id, .logs) }
-            durable = try await logs.flushed(id, attempt: beat.lease.epoch)
+            do {
+                let end = try logs.append(pieces, to: id, attempt: beat.lease.epoch)
+                if end > durable { signals.ring(id, .logs) }
+                durable = try await logs.flushed(id, attempt: beat.lease.epoch)
+            } catch StoreError.unavailable {
+                // A full disk takes no bytes, but no lease either: the host keeps them and sends them again.
+                durable = min(durable, logs.durable(id, attempt: beat.lease.epoch))
+            }
         }
         if let value = beat.progress {
             progress.withLock { $0[id] = (($0[id]?.version ?? 0) + 1, value) }

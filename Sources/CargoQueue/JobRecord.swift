@@ -76,6 +76,11 @@ public struct TransitionDetail: Hashable, Sendable, Codable {
 
     public init() {}
 
+    /// The note of a row's stored detail.
+    static func note(in detail: Data?) throws -> String? {
+        try detail.flatMap { try JSONDecoder().decode(TransitionDetail.self, from: $0).note }
+    }
+
     enum CodingKeys: String, CodingKey {
         case exit, error, note, payload, cargo, digest, outputs, outcome
         case logBytes = "log_bytes"

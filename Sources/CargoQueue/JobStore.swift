@@ -94,6 +94,9 @@ public protocol JobStore: Sendable {
     func undelivered(_ claim: GrantedClaim) async throws
     func cancel(_ key: JobKey, actor: String) async throws -> JobRecord
     func replay(_ key: JobKey, actor: String) async throws -> JobRecord
+    /// The owner has the result: a row of the audit trail, and what else is kept of the job goes soon
+    /// (`StoreSettings.acknowledgedSeconds`). Repeated at once it changes nothing.
+    func acknowledge(_ key: JobKey, actor: String) async throws -> JobRecord
     /// A file that the attempt under this lease uploaded; visible once the attempt is accepted.
     func stage(_ output: OutputFile, for id: JobID, _ lease: Lease) async throws
     /// The account and attempt under a live lease.
@@ -128,10 +131,13 @@ public struct StoreCounts: Hashable, Sendable {
     /// Delayed ones included.
     public var queued: Int
     public var leases: Int
+    /// When the oldest job that could run now was submitted.
+    public var oldest: Timestamp?
 
-    public init(queued: Int, leases: Int) {
+    public init(queued: Int, leases: Int, oldest: Timestamp? = nil) {
         self.queued = queued
         self.leases = leases
+        self.oldest = oldest
     }
 }
 
@@ -145,6 +151,10 @@ public struct StoreHooks: Sendable {
     public var onLeaseEnding: @Sendable (JobID, Int) -> Void = { _, _ in }
     /// A message came into the outbox.
     public var onWebhook: @Sendable () -> Void = {}
+    /// A lease was granted.
+    public var onClaim: @Sendable () -> Void = {}
+    /// A host lost its job.
+    public var onLeaseLost: @Sendable (JobID, String) -> Void = { _, _ in }
     /// A commit carried so many writes.
     public var onCommit: @Sendable (Int) -> Void = { _ in }
 
@@ -153,6 +163,8 @@ public struct StoreHooks: Sendable {
 
 /// Accounts, keys and hosts, durable.
 public protocol AccountStore: Sendable {
+    /// The coordinator's own secret of this name, one for all that share the store; `fresh` becomes it at the first call.
+    func secret(_ name: String, making fresh: String) async throws -> String
     /// Every key that is not revoked, by the SHA-256 of its token.
     func principals() async throws -> [Data: Principal]
     /// One key: for those that another coordinator on the same store has made since.

@@ -90,6 +90,11 @@ public final class LogStore: @unchecked Sendable {
         open.withLock { $0[Name(id: id, attempt: attempt)] }?.summary
     }
 
+    /// How much of a running attempt's log survives a power cut.
+    func durable(_ id: JobID, attempt: Int) -> Int64 {
+        open.withLock { $0[Name(id: id, attempt: attempt)] }?.durable ?? 0
+    }
+
     /// No byte is appended under this attempt from now on.
     func seal(_ id: JobID, attempt: Int) {
         open.withLock { $0.removeValue(forKey: Name(id: id, attempt: attempt)) }?.seal()

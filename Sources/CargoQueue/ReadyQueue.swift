@@ -57,6 +57,18 @@ struct ReadyQueue {
 
     var requirements: [Requirement] { Array(buckets.keys) }
 
+    /// The first job of each line, of a thousand lines at most.
+    var heads: [JobKey] {
+        var heads: [JobKey] = []
+        for level in buckets.values.flatMap(\.values) {
+            for (account, line) in level.lines {
+                if let id = line.first { heads.append(JobKey(account: account, id: id)) }
+                if heads.count == 1000 { return heads }
+            }
+        }
+        return heads
+    }
+
     func queued(of account: Int64) -> Int { queuedPerAccount[account] ?? 0 }
 
     mutating func insert(_ entry: Entry) {

@@ -4,6 +4,13 @@ import GRDB
 
 /// Accounts, keys and hosts in the same database, written through the same commits.
 extension SQLiteJobStore {
+    public func secret(_ name: String, making fresh: String) async throws -> String {
+        try await writer.perform { database, _ in
+            try database.execute(sql: "INSERT OR IGNORE INTO secrets (name, value) VALUES (?, ?)", arguments: [name, fresh])
+            return try String.fetchOne(database, sql: "SELECT value FROM secrets WHERE name = ?", arguments: [name]) ?? fresh
+        }
+    }
+
     public func principals() async throws -> [Data: Principal] {
         try await database.read { database in
             var principals: [Data: Principal] = [:]

@@ -218,6 +218,27 @@ extension SQLiteJobStore {
         try await stepOfOwner(key, .replayed, actor: actor)
     }
 
+    public func acknowledge(_ key: JobKey, actor: String) async throws -> JobRecord {
+        try await writer.perform { [self] database, effects in
+            guard let record = try SQLiteRows.load(database, key) else { throw StoreError.notFound }
+            let last = try Data.fetchOne(
+                database, sql: "SELECT detail FROM transitions WHERE account = ? AND id = ? AND seq = ?",
+                arguments: [key.account, key.id.bytes, record.sequence])
+            if try TransitionDetail.note(in: last) == JobMachine.acknowledgement { return record }
+            do {
+                let next = try advance(
+                    database, from: record, to: record, .acknowledged, actor: actor, lease: nil, &effects)
+                let soon = settings.clocks.wall().advanced(bySeconds: settings.acknowledgedSeconds)
+                try database.execute(
+                    sql: "UPDATE expiry SET at = ? WHERE account = ? AND id = ? AND at > ?",
+                    arguments: [soon.milliseconds, key.account, key.id.bytes, soon.milliseconds])
+                return next
+            } catch let stale as StaleInput {
+                throw StoreError.wrongState(stale.status)
+            }
+        }
+    }
+
     private func stepOfOwner(_ key: JobKey, _ input: JobInput, actor: String) async throws -> JobRecord {
         try await writer.perform { [self] database, effects in
             guard let record = try SQLiteRows.load(database, key) else { throw StoreError.notFound }
@@ -276,47 +297,31 @@ extension SQLiteJobStore {
         _ database: Database, from old: JobRecord, to new: JobRecord, _ input: JobInput, actor: String, lease: Lease?,
         end: AttemptEnd = AttemptEnd(), _ effects: inout GroupCommit.Effects
     ) throws -> JobRecord {
-        let step = try machine.step(old.state, input)
-        guard let asked = step.record else { return old }
         let now = settings.clocks.wall()
-        var next = new
-        next.state = step.state
-        if step.state.status == .processing, next.startedAt == nil { next.startedAt = now }
-        next.finishedAt = step.state.status.isFinal ? now : nil
-        next.notBefore = nil
-        for case .enqueue(let failure) in step.actions where failure > 0 {
-            next.notBefore = now.advanced(bySeconds: Backoff.seconds(failure: failure, random: settings.random()))
-        }
-        let accepted = step.state.status == .complete || step.state.status == .error || step.state.status == .cancelled
-        var detail = TransitionDetail()
-        detail.exit = asked.exit
-        detail.error = asked.error
-        detail.note = asked.note
-        detail.logBytes = end.logBytes
-        detail.logSHA256 = end.logSHA256
-        detail.outputs = accepted && !end.outputs.isEmpty ? end.outputs : nil
-        detail.outcome = try end.outcome.map { try JSONDecoder().decode(JSONValue.self, from: $0) }
-        var transition = Transition(
-            sequence: old.sequence + 1, at: now, actor: actor, status: asked.status, attempt: asked.attempt, host: asked.host,
-            detail: try SQLiteRows.encode(detail), hash: Data())
-        transition.hash = AuditChain.hash(transition, of: old.key.id, after: old.head)
-        next.sequence = transition.sequence
-        next.head = transition.hash
+        guard
+            let plan = try StepPlan.make(
+                machine, from: old, to: new, input, actor: actor, end: end, now: now, random: settings.random())
+        else { return old }
+        let next = plan.next
         guard try SQLiteRows.replace(database, old, with: next, under: lease) else { throw StoreError.leaseLost }
-        try SQLiteRows.append(database, transition, of: old.key)
-        if asked.exit != nil || asked.error != nil || accepted {
+        try SQLiteRows.append(database, plan.transition, of: old.key)
+        if let result = plan.result {
             try database.cachedStatement(
                 sql: "INSERT OR REPLACE INTO results (account, id, attempt, exit, error, outputs) VALUES (?,?,?,?,?,?)"
             ).execute(arguments: [
-                old.key.account, old.key.id.bytes, next.state.attempt, try SQLiteRows.text(asked.exit),
-                try SQLiteRows.text(asked.error), accepted ? try SQLiteRows.text(end.outputs) : nil,
+                old.key.account, old.key.id.bytes, next.state.attempt, result.exit, result.error, result.outputs,
             ])
         }
-        if accepted { try scheduleExpiry(database, next) }
+        if plan.actions.contains(.settle) {
+            try scheduleExpiry(database, next)
+            try enqueueWebhook(of: old.key, at: now, in: database, &effects)
+        }
         if input == .replayed { try unscheduleExpiry(database, old.key) }
-        if step.actions.contains(.settle) { try enqueueWebhook(of: old.key, at: now, in: database, &effects) }
-        let settled = next
-        effects.append { [self] in apply(step.actions, settled, cancelRequested: input == .cancelRequested) }
+        effects.append { [self] in
+            apply(plan.actions, next, cancelRequested: input == .cancelRequested)
+            if input == .hostLost { hooks.onLeaseLost(next.key.id, next.state.host ?? "") }
+            if plan.actions.contains(.grantLease) { hooks.onClaim() }
+        }
         return next
     }
 

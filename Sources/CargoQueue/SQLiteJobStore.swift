@@ -11,6 +11,8 @@ public struct StoreSettings: Sendable {
     public var queuedPerAccount = 2_000_000
     /// Seconds that results are kept after a job's end when it does not say.
     public var retentionSeconds = 604_800.0
+    /// Seconds that they are still kept once their owner has acknowledged that they arrived.
+    public var acknowledgedSeconds = 3600.0
     public var clocks = Clocks()
     /// In 0..<1, for backoff jitter.
     public var random: @Sendable () -> Double = { Double.random(in: 0..<1) }
@@ -75,7 +77,13 @@ public final class SQLiteJobStore: JobStore, AccountStore {
     }
 
     public func counts() async throws -> StoreCounts {
-        hot.withLock { StoreCounts(queued: $0.ready.count + $0.delayed.count, leases: $0.leases.count) }
+        let (queued, leases, heads) = hot.withLock { ($0.ready.count + $0.delayed.count, $0.leases.count, $0.ready.heads) }
+        // Each line is in the order of arrival, so the oldest job is the first of one of them.
+        let oldest = try await database.read { database in
+            let statement = try database.cachedStatement(sql: "SELECT created FROM jobs WHERE account = ? AND id = ?")
+            return try heads.compactMap { try Int64.fetchOne(statement, arguments: [$0.account, $0.id.bytes]) }.min()
+        }
+        return StoreCounts(queued: queued, leases: leases, oldest: oldest.map(Timestamp.init(milliseconds:)))
     }
 
     func entry(of record: JobRecord) -> ReadyQueue.Entry {

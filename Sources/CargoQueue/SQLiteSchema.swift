@@ -97,6 +97,9 @@ enum SQLiteSchema {
                     """)
         }
         migrator.registerMigration("3 webhooks", migrate: SQLiteJobStore.createWebhookTables)
+        migrator.registerMigration("4 secrets of the coordinator") { database in
+            try database.execute(sql: "CREATE TABLE secrets (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID")
+        }
         return migrator
     }
 

@@ -24,12 +24,13 @@ struct StepPlan {
         var next = new
         next.state = step.state
         if step.state.status == .processing, next.startedAt == nil { next.startedAt = now }
-        next.finishedAt = step.state.status.isFinal ? now : nil
+        let ended = old.state.status.isFinal
+        next.finishedAt = step.state.status.isFinal ? (ended ? old.finishedAt : now) : nil
         next.notBefore = nil
         for case .enqueue(let failure) in step.actions where failure > 0 {
             next.notBefore = now.advanced(bySeconds: Backoff.seconds(failure: failure, random: random))
         }
-        let accepted = step.state.status.isFinal
+        let accepted = step.state.status.isFinal && !ended
         var detail = TransitionDetail()
         detail.exit = asked.exit
         detail.error = asked.error

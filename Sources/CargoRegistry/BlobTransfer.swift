@@ -15,31 +15,35 @@ public enum BlobTransfer {
         public let limit: Int64
     }
 
-    /// Appends a whole body to a writer, at most `limit` bytes in all.
-    public static func receive(_ body: RequestBody, into writer: BlobWriter, limit: Int64) async throws {
+    /// Appends a whole body to a writer, at most `limit` bytes in all; `room` throws when the disk has no place for a piece.
+    public static func receive(
+        _ body: RequestBody, into writer: BlobWriter, limit: Int64, room: (Int64) throws -> Void
+    ) async throws {
         var gathered = ByteBuffer()
         for try await var buffer in body {
             gathered.writeBuffer(&buffer)
             guard writer.size + Int64(gathered.readableBytes) <= limit else { throw TooLarge(limit: limit) }
             if gathered.readableBytes >= pieceLength {
                 let full = gathered
+                try room(Int64(full.readableBytes))
                 try await blocking { try full.withUnsafeReadableBytes { try writer.write($0) } }
                 gathered = ByteBuffer()
             }
         }
         guard gathered.readableBytes > 0 else { return }
         let rest = gathered
+        try room(Int64(rest.readableBytes))
         try await blocking { try rest.withUnsafeReadableBytes { try writer.write($0) } }
     }
 
     /// Stores a whole body as one blob, and lets `naming` write the row that names it before anyone finds it unused.
     public static func store<Value>(
         _ body: RequestBody, in blobs: BlobStore, size: Int64?, limit: Int64, under blobGuard: BlobGuard,
-        naming: (CargoArtifact.Digest, Int64) async throws -> Value
+        room: (Int64) throws -> Void, naming: (CargoArtifact.Digest, Int64) async throws -> Value
     ) async throws -> Value {
         let writer = try await blocking { try blobs.writer() }
         do {
-            try await receive(body, into: writer, limit: limit)
+            try await receive(body, into: writer, limit: limit, room: room)
             return try await blobGuard.naming {
                 let (digest, size) = try await blocking { try writer.finish(expecting: nil, size: size) }
                 return try await naming(digest, size)

@@ -17,18 +17,24 @@ public struct RegistryCaller: Sendable {
 public struct RegistryRoutes<Context: RequestContext>: Sendable {
     /// Checks the request's credentials for `read` or `publish`; throws `RegistryError` 401 or 403.
     public typealias Authorize = @Sendable (Request, Scope) throws -> RegistryCaller
+    /// Throws `RegistryError` 507 when so many bytes more would not leave enough room on the disk.
+    public typealias Room = @Sendable (Int64) throws -> Void
 
     private let index: RegistryIndex
     private let authorize: Authorize
+    private let room: Room
     private let uploads = UploadSessions()
     private let blobGuard: BlobGuard
     /// Bytes of one blob at most.
     private let largestBlob: Int64 = 1 << 40
 
-    public init(index: RegistryIndex, blobGuard: BlobGuard, authorize: @escaping Authorize) {
+    public init(
+        index: RegistryIndex, blobGuard: BlobGuard, authorize: @escaping Authorize, room: @escaping Room = { _ in }
+    ) {
         self.index = index
         self.blobGuard = blobGuard
         self.authorize = authorize
+        self.room = room
     }
 
     public func add(to router: Router<Context>) {
@@ -199,7 +205,7 @@ public struct RegistryRoutes<Context: RequestContext>: Sendable {
         if let expected = query["digest"] {
             let wanted = try digest(String(expected))
             let writer = try await blocking { try index.blobs.writer() }
-            try await BlobTransfer.receive(call.request.body, into: writer, limit: largestBlob)
+            try await BlobTransfer.receive(call.request.body, into: writer, limit: largestBlob, room: room)
             try await keep(writer, wanted, name)
             return created(wanted, name)
         }
@@ -235,7 +241,7 @@ public struct RegistryRoutes<Context: RequestContext>: Sendable {
         let writer = try uploads.take(id, call.name, account: call.caller.account)
         defer { uploads.giveBack(id) }
         try checkRange(call.request, at: writer.size)
-        try await BlobTransfer.receive(call.request.body, into: writer, limit: largestBlob)
+        try await BlobTransfer.receive(call.request.body, into: writer, limit: largestBlob, room: room)
         return progress(.accepted, id, call.name, size: writer.size)
     }
 
@@ -254,7 +260,7 @@ public struct RegistryRoutes<Context: RequestContext>: Sendable {
         let writer = try uploads.take(id, call.name, account: call.caller.account)
         do {
             try checkRange(call.request, at: writer.size)
-            try await BlobTransfer.receive(call.request.body, into: writer, limit: largestBlob)
+            try await BlobTransfer.receive(call.request.body, into: writer, limit: largestBlob, room: room)
         } catch {
             uploads.giveBack(id)
             throw error

@@ -219,6 +219,8 @@ public struct Job: Hashable, Sendable, Codable {
     /// Why nothing happens yet, e.g. that no known host could ever run it.
     public var notice: String?
     public var metadata: JSONValue?
+    /// Once the job has ended: a DSSE envelope over `AuditHead`. Worth keeping: `longshore jobs audit --verify` asks for it.
+    public var auditHead: JSONValue?
     /// RFC 3339, UTC.
     public var createdAt: String
     public var startedAt: String?
@@ -238,6 +240,7 @@ public struct Job: Hashable, Sendable, Codable {
         case id, status, tier, priority, attempt, cargo, digest, image, host
         case exitCode = "exit_code"
         case exit, error, outputs, notice, metadata
+        case auditHead = "audit_head"
         case createdAt = "created_at"
         case startedAt = "started_at"
         case finishedAt = "finished_at"
@@ -260,6 +263,7 @@ public struct Job: Hashable, Sendable, Codable {
         try container.encode(outputs, forKey: .outputs)
         try container.encodeIfPresent(notice, forKey: .notice)
         try container.encodeIfPresent(metadata, forKey: .metadata)
+        try container.encodeIfPresent(auditHead, forKey: .auditHead)
         try container.encode(createdAt, forKey: .createdAt)
         try container.encode(startedAt, forKey: .startedAt)
         try container.encode(finishedAt, forKey: .finishedAt)

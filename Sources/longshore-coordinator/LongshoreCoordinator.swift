@@ -11,7 +11,7 @@ import SystemPackage
 struct LongshoreCoordinator: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "longshore-coordinator", abstract: "Queues jobs durably and hands them to hosts.",
-        subcommands: [Serve.self, Admin.self])
+        subcommands: [Serve.self, Admin.self, Migrate.self, OpenAPI.self])
 
     /// Exit codes: 0 done, 1 failed, 2 wrong usage.
     static func main() async {

@@ -29,7 +29,13 @@ struct Serve: AsyncParsableCommand {
             "A PostgreSQL database that several coordinators share; without it SQLite in --data.", valueName: "postgres://…"))
     var store: String?
 
+    @Option(
+        help: ArgumentHelp(
+            "Mebibytes of the disk that stay free for the ends of accepted jobs: new ones get 507 before.", valueName: "MIB"))
+    var reserve = 64
+
     func validate() throws {
+        guard reserve >= 0, reserve <= 1 << 20 else { throw ValidationError("--reserve is from 0 to 1048576 MiB.") }
         try Self.check(store: store)
         for block in callbacks where AddressBlock(block) == nil {
             throw ValidationError("--allow-callback is a block of addresses such as 10.0.0.0/8, not '\(block)'.")
@@ -61,6 +67,7 @@ struct Serve: AsyncParsableCommand {
         (settings.host, settings.port) = (host, port)
         settings.store.leaseSeconds = leaseSeconds
         settings.database = store
+        settings.reserve = Int64(reserve) << 20
         settings.callbacks = callbacks.compactMap { AddressBlock($0) }
         let coordinator = try await Coordinator(settings, logger: Logger(label: "longshore-coordinator"))
         if let key = coordinator.newAdminKey {

@@ -43,7 +43,9 @@ struct JobFollower {
                 }
             }
         }
-        return try await client.job(job)
+        let ended = try await client.job(job)
+        SeenHeads(url: client.url).keep(ended)
+        return ended
     }
 
     private func print(_ element: EventStream.Element) throws {

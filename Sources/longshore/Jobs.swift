@@ -50,13 +50,21 @@ struct Jobs: AsyncParsableCommand {
         static let configuration = CommandConfiguration(abstract: "Show one job.")
         @OptionGroup var one: OneJob
 
-        func run() async throws { try one.print(try await one.coordinator.client().job(one.id)) }
+        func run() async throws {
+            let client = try one.coordinator.client()
+            let job = try await client.job(one.id)
+            SeenHeads(url: client.url).keep(job)
+            try one.print(job)
+        }
     }
 
     struct Audit: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Show every transition of a job with its hash.",
-            discussion: "With --verify the chain of hashes is computed anew here; exit code 1 when it does not hold.")
+            discussion: """
+                With --verify the chain of hashes is computed anew here, and compared with what the coordinator has signed: now, \
+                and when this user last saw the job. Its key is remembered at the first time. Exit code 1 when anything differs.
+                """)
 
         @Flag(help: "Compute the chain of hashes anew.")
         var verify = false
@@ -64,7 +72,8 @@ struct Jobs: AsyncParsableCommand {
         @OptionGroup var one: OneJob
 
         func run() async throws {
-            let audit = try await one.coordinator.client().audit(one.id)
+            let client = try one.coordinator.client()
+            let audit = try await client.audit(one.id)
             if one.json {
                 try Streams.json(audit)
             } else {
@@ -78,6 +87,10 @@ struct Jobs: AsyncParsableCommand {
             guard verify else { return }
             if let row = try audit.firstBreak() {
                 Streams.note("the chain breaks at transition \(row): it was changed after it was written")
+                throw ExitCode(ProgramExit.failed)
+            }
+            if let objection = try SeenHeads(url: client.url).objection(to: audit) {
+                Streams.note(objection)
                 throw ExitCode(ProgramExit.failed)
             }
             Streams.note("the chain holds: \(audit.transitions.count) transitions, head \(audit.head)")

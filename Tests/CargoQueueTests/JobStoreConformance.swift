@@ -84,6 +84,59 @@ import Testing
     }
 
     @Test(arguments: StoreKind.allCases)
+    func whoSubmitsTwiceIsServedInThatOrder(_ kind: StoreKind) async throws {
+        let bench = try await StoreBench(kind)
+        var submitted: [JobKey] = []
+        for _ in 0..<20 { submitted.append(try await bench.submit().job.key) }
+        try await bench.restart()
+        for key in submitted { #expect(try await bench.claim()?.job.key == key) }
+    }
+
+    @Test(arguments: StoreKind.allCases)
+    func anAcknowledgementIsOneRowAndBringsTheEndOfRetentionForward(_ kind: StoreKind) async throws {
+        let bench = try await StoreBench(kind)
+        let key = try await bench.submit().job.key
+        await #expect(throws: StoreError.wrongState(.queued)) {
+            _ = try await bench.store.acknowledge(key, actor: "account:1")
+        }
+        _ = try await bench.complete(try #require(try await bench.claim()))
+        let ended = try await bench.store.job(key).0.finishedAt
+        bench.clocks.setWall(forwardBy: 10)
+        for _ in 0..<2 { _ = try await bench.store.acknowledge(key, actor: "account:1") }
+        let rows = try await bench.store.transitions(of: key, after: 0, limit: 10)
+        #expect(rows.map(\.status) == [.queued, .provisioning, .complete, .complete])
+        #expect(rows.last?.actor == "account:1" && AuditChain.firstBreak(in: rows, of: key.id) == nil)
+        let (record, result, _) = try await bench.store.job(key)
+        #expect(record.finishedAt == ended && result.exit?.exitCode == 0)
+        #expect(try await bench.store.expire(limit: 10).jobs.isEmpty)
+        bench.clocks.setWall(forwardBy: 3601)
+        #expect(try await bench.store.expire(limit: 10).jobs.map(\.key) == [key])
+    }
+
+    @Test(arguments: StoreKind.allCases)
+    func theOldestJobThatCouldRunIsKnown(_ kind: StoreKind) async throws {
+        let bench = try await StoreBench(kind)
+        #expect(try await bench.store.counts().oldest == nil)
+        let first = try await bench.submit().job
+        bench.clocks.setWall(forwardBy: 5)
+        _ = try await bench.submit(account: 2, priority: 90)
+        #expect(try await bench.store.counts() == StoreCounts(queued: 2, leases: 0, oldest: first.createdAt))
+        #expect(try await bench.claim()?.job.key.account == 2)
+        #expect(try await bench.claim()?.job.key == first.key)
+        #expect(try await bench.store.counts() == StoreCounts(queued: 0, leases: 2))
+    }
+
+    @Test(arguments: StoreKind.allCases)
+    func aSecretIsMadeOnce(_ kind: StoreKind) async throws {
+        let bench = try await StoreBench(kind)
+        #expect(try await bench.store.secret("a", making: "first") == "first")
+        #expect(try await bench.store.secret("a", making: "second") == "first")
+        try await bench.restart()
+        #expect(try await bench.store.secret("a", making: "third") == "first")
+        #expect(try await bench.store.secret("b", making: "other") == "other")
+    }
+
+    @Test(arguments: StoreKind.allCases)
     func aShareOpensOneJobUntilItEndsOrIsRevoked(_ kind: StoreKind) async throws {
         let bench = try await StoreBench(kind)
         let key = try await bench.submit().job.key

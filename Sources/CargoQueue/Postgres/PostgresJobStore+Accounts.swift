@@ -3,6 +3,14 @@ public import Foundation
 
 /// Accounts, keys and hosts in the shared database.
 extension PostgresJobStore {
+    public func secret(_ name: String, making fresh: String) async throws -> String {
+        try await pool.transaction { connection in
+            try connection.run(
+                "INSERT INTO secrets (name, value) VALUES ($1, $2) ON CONFLICT DO NOTHING", [.text(name), .text(fresh)])
+            return try connection.run("SELECT value FROM secrets WHERE name = $1", [.text(name)]).first?.text(0) ?? fresh
+        }
+    }
+
     public func principals() async throws -> [Data: Principal] {
         try await pool.read { connection in
             let rows = try connection.run("SELECT hash, id, account, scopes, host FROM keys WHERE revoked IS NULL")

@@ -123,18 +123,21 @@ extension PostgresJobStore {
         var requirement: Requirement
     }
 
+    /// `g`: the groups, of which each is found from the one before.
+    static let groups =
+        "WITH RECURSIVE g AS ("
+        + "(SELECT priority, account, requirement FROM jobs WHERE ready ORDER BY priority DESC, account, requirement LIMIT 1)"
+        + " UNION ALL SELECT n.priority, n.account, n.requirement FROM g, LATERAL ("
+        + "SELECT priority, account, requirement FROM jobs WHERE ready AND (priority = g.priority AND "
+        + "(account, requirement) > (g.account, g.requirement) OR priority < g.priority) "
+        + "ORDER BY priority DESC, account, requirement LIMIT 1) n) "
+
     /// Every group that has a ready job, by jumping through the index from one group to the next: its cost grows with the
     /// groups, not with the jobs.
     func readyGroups() async throws -> [Group] {
         try await pool.read { connection in
             try connection.run(
-                "WITH RECURSIVE g AS ("
-                    + "(SELECT priority, account, requirement FROM jobs WHERE ready ORDER BY priority DESC, account, requirement LIMIT 1)"
-                    + " UNION ALL SELECT n.priority, n.account, n.requirement FROM g, LATERAL ("
-                    + "SELECT priority, account, requirement FROM jobs WHERE ready AND (priority = g.priority AND "
-                    + "(account, requirement) > (g.account, g.requirement) OR priority < g.priority) "
-                    + "ORDER BY priority DESC, account, requirement LIMIT 1) n"
-                    + ") SELECT priority, account, requirement FROM g LIMIT 10000"
+                Self.groups + "SELECT priority, account, requirement FROM g LIMIT 10000"
             ).map { row in
                 Group(
                     priority: Int(row.int(0) ?? 0), account: row.int(1) ?? 0,
@@ -321,7 +324,10 @@ extension PostgresJobStore {
             }
             return (next, plan)
         }
-        if let plan { apply(plan) }
+        if let plan {
+            apply(plan)
+            if input == .hostLost { hooks.onLeaseLost(id, lease.host) }
+        }
         return record
     }
 
@@ -348,6 +354,31 @@ extension PostgresJobStore {
 
     public func replay(_ key: JobKey, actor: String) async throws -> JobRecord {
         try await stepOfOwner(key, .replayed, actor: actor)
+    }
+
+    public func acknowledge(_ key: JobKey, actor: String) async throws -> JobRecord {
+        let soon = settings.clocks.wall().advanced(bySeconds: settings.acknowledgedSeconds).milliseconds
+        let (record, plan) = try await pool.transaction { [self] connection -> (JobRecord, StepPlan?) in
+            guard let record = try PostgresRecord.lock(connection, key) else { throw StoreError.notFound }
+            let last = try connection.run(
+                "SELECT detail FROM transitions WHERE account = $1 AND id = $2 AND seq = $3",
+                [.int(key.account), .id(key.id), .int(record.sequence)]
+            ).first?.data(0)
+            if try TransitionDetail.note(in: last) == JobMachine.acknowledgement { return (record, nil) }
+            do {
+                let plan = try advance(
+                    connection, from: record, to: record, .acknowledged, actor: actor, lease: nil,
+                    generation: try Self.generation(connection))
+                try connection.run(
+                    "UPDATE expiry SET at = $1 WHERE account = $2 AND id = $3 AND at > $1",
+                    [.int(soon), .int(key.account), .id(key.id)])
+                return (plan?.next ?? record, plan)
+            } catch let stale as StaleInput {
+                throw StoreError.wrongState(stale.status)
+            }
+        }
+        if let plan { apply(plan) }
+        return record
     }
 
     private func stepOfOwner(_ key: JobKey, _ input: JobInput, actor: String) async throws -> JobRecord {
@@ -385,7 +416,10 @@ extension PostgresJobStore {
                 connection, from: record, to: record, input, actor: "coordinator", lease: nil,
                 generation: try Self.generation(connection))
         }
-        if let plan { apply(plan) }
+        if let plan {
+            apply(plan)
+            if input == .hostLost { hooks.onLeaseLost(key.id, plan.next.state.host ?? "") }
+        }
     }
 
     /// One step of the machine with everything it asks for.
@@ -418,9 +452,11 @@ extension PostgresJobStore {
                     .text(result.outputs),
                 ])
         }
-        if next.state.status.isFinal { try Self.scheduleExpiry(connection, next, usually: settings.retentionSeconds) }
+        if plan.actions.contains(.settle) {
+            try Self.scheduleExpiry(connection, next, usually: settings.retentionSeconds)
+            try Self.enqueueWebhook(of: old.key, at: now, in: connection)
+        }
         if input == .replayed { try Self.unscheduleExpiry(connection, old.key) }
-        if plan.actions.contains(.settle) { try Self.enqueueWebhook(of: old.key, at: now, in: connection) }
         return plan
     }
 
@@ -438,7 +474,7 @@ extension PostgresJobStore {
                 memory.withLock { _ = $0.leases.removeValue(forKey: record.key.id) }
                 announce(.ended(record.key.id, record.state.attempt))
             case .settle: announce(.webhook)
-            case .grantLease: break
+            case .grantLease: hooks.onClaim()
             }
         }
         announce(.changed(record.key.id))

@@ -94,7 +94,13 @@ public final class PostgresJobStore: JobStore, AccountStore {
                 "SELECT (SELECT count(*) FROM jobs WHERE ready) + (SELECT count(*) FROM jobs WHERE status = 0 AND NOT ready), "
                     + "(SELECT count(*) FROM jobs WHERE status IN (1, 2))"
             ).first
-            return StoreCounts(queued: Int(row?.int(0) ?? 0), leases: Int(row?.int(1) ?? 0))
+            // The first of each group is its oldest; a thousand groups are looked at.
+            let oldest = try connection.run(
+                Self.groups + "SELECT min((SELECT created FROM jobs j WHERE j.ready AND j.priority = f.priority AND "
+                    + "j.account = f.account AND j.requirement = f.requirement ORDER BY id LIMIT 1)) FROM (SELECT * FROM g LIMIT 1000) f"
+            ).first?.int(0)
+            return StoreCounts(
+                queued: Int(row?.int(0) ?? 0), leases: Int(row?.int(1) ?? 0), oldest: oldest.map(Timestamp.init(milliseconds:)))
         }
     }
 

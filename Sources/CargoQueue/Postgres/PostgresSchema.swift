@@ -102,14 +102,17 @@ enum PostgresSchema {
 
         CREATE TABLE pulse (one boolean PRIMARY KEY CHECK (one), at bigint NOT NULL);
         INSERT INTO pulse VALUES (true, 0);
-        """
+        """,
+        "CREATE TABLE secrets (name text PRIMARY KEY, value text NOT NULL)",
     ]
 
     /// One number among the advisory locks of the database: who migrates.
     private static let lock: Int64 = 0x4C4F_4E47_5348_4F52
 
     /// Brings the database up to this program; refuses one that a newer program has touched.
-    static func migrate(_ connection: PostgresConnection) throws {
+    /// - Returns: how many migrations it had, and how many it has now.
+    @discardableResult
+    static func migrate(_ connection: PostgresConnection) throws -> (before: Int, after: Int) {
         try connection.run("SELECT pg_advisory_lock($1)", [.int(lock)])
         defer { _ = try? connection.run("SELECT pg_advisory_unlock($1)", [.int(lock)]) }
         try connection.script(
@@ -123,5 +126,6 @@ enum PostgresSchema {
         for (index, migration) in migrations.enumerated() where index >= have {
             try connection.script("BEGIN;\(migration);UPDATE meta SET value = \(index + 1) WHERE name = 'schema';COMMIT")
         }
+        return (Int(have), migrations.count)
     }
 }
