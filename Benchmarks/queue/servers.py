@@ -133,6 +133,14 @@ class PostgreSQL(Server):
         if made.wait():
             raise SystemExit("initdb failed")
         self.log = open(self.folder / "server.log", "ab")
+        self.serve()
+
+    def crash(self):
+        """Ends every backend in the middle of what it does; what was committed is replayed from the log at the next start."""
+        self.process.send_signal(signal.SIGQUIT)
+        self.process.wait()
+
+    def serve(self):
         self.process = self.run(
             self.bin / "postgres", "-D", self.folder / "data", "-p", self.port, "-k", self.folder, "-c", "listen_addresses=127.0.0.1",
             "-c", "max_connections=200", stdout=self.log, stderr=self.log)

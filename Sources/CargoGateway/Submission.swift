@@ -129,16 +129,14 @@ struct JobIntake: Sendable {
             throw GatewayError(422, "invalid_reference", "'cargo' is publisher/name:version or publisher/name@sha256:DIGEST.")
         }
         let registry = registry
-        let found = try await blocking { () -> (CargoArtifact.Digest, CargoConfig)? in
-            guard let digest = try registry.resolve(reference.name, tagOrDigest: reference.tagOrDigest),
-                let config = try registry.config(reference.name, digest)
-            else { return nil }
-            return (digest, config)
-        }
-        guard let (digest, config) = found else {
+        let known = registry.knownCargo(reference.name, tagOrDigest: reference.tagOrDigest)
+        guard
+            let cargo = try await known == nil
+                ? blocking({ try registry.cargo(reference.name, tagOrDigest: reference.tagOrDigest) }) : known
+        else {
             throw GatewayError(422, "unknown_cargo", "There is no cargo \(reference) here; push it with `longshore push`.")
         }
-        return (reference, digest, config)
+        return (reference, cargo.digest, cargo.config)
     }
 
     /// - Parameter allowed: the names that may be set; nil for any that could not change how the runtime itself works.

@@ -2,6 +2,7 @@ public import CargoArtifact
 import CargoFiles
 public import CargoStore
 import FoundationEssentials
+import Synchronization
 public import SystemPackage
 
 /// Which names, tags, manifests and blobs the registry has: small files in one folder per name, the bytes themselves
@@ -29,6 +30,40 @@ public final class RegistryIndex: Sendable {
         self.blobs = blobs
     }
 
+    /// A cargo as a job names it.
+    public struct KnownCargo: Sendable {
+        public let digest: CargoArtifact.Digest
+        public let config: CargoConfig
+    }
+
+    /// What was looked up since the last write, so that a thousand jobs of one cargo read its files once.
+    private struct Known {
+        /// Rises with every write: what was read before one is not kept after it.
+        var writes = 0
+        var cargos: [String: KnownCargo] = [:]
+    }
+
+    private let known = Mutex(Known())
+    private static let mostKnown = 1000
+
+    /// The cargo behind a tag or digest when it was looked up lately; nil says nothing. Does not block.
+    public func knownCargo(_ name: CargoName, tagOrDigest: String) -> KnownCargo? {
+        known.withLock { $0.cargos["\(name):\(tagOrDigest)"] }
+    }
+
+    /// The cargo behind a tag or digest; nil when it is not here.
+    public func cargo(_ name: CargoName, tagOrDigest: String) throws -> KnownCargo? {
+        let writes = known.withLock { $0.writes }
+        guard let digest = try resolve(name, tagOrDigest: tagOrDigest), let config = try config(name, digest) else { return nil }
+        let cargo = KnownCargo(digest: digest, config: config)
+        known.withLock { known in
+            guard known.writes == writes else { return }
+            if known.cargos.count >= RegistryIndex.mostKnown { known.cargos = [:] }
+            known.cargos["\(name):\(tagOrDigest)"] = cargo
+        }
+        return cargo
+    }
+
     /// A stored manifest.
     public struct StoredManifest: Sendable {
         public let digest: CargoArtifact.Digest
@@ -49,6 +84,13 @@ public final class RegistryIndex: Sendable {
     private func write(_ text: [UInt8], _ file: String, _ name: CargoName, _ part: String) throws {
         guard let folder = try folder(name, part, make: true) else {
             throw Refusal("registry-folder", "the registry's folder for \(name) cannot be made")
+        }
+        // Also when it fails: nobody knows then what the disk has.
+        defer {
+            known.withLock { known in
+                known.writes += 1
+                known.cargos = [:]
+            }
         }
         try folder.writeDurably(file, text)
     }
