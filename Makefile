@@ -2,7 +2,7 @@
 export LONGSHORE_STRICT := 1
 BUILD := .build/debug
 
-.PHONY: setup build test check format lint demo up down release bench chaos fuzz test-vm clean
+.PHONY: setup build test check format lint demo up down release bench chaos schemathesis fuzz test-vm clean
 
 ## Install what the project needs from the system, and Python wheels for the tests.
 setup:
@@ -52,6 +52,11 @@ test-vm: build
 chaos: setup
 	swift build --product longshore-coordinator
 	@scripts/chaos $(BUILD) --kills $(or $(KILLS),200)
+
+## Requests made from /openapi.json: no 500, no answer that the document does not allow.
+schemathesis: setup
+	swift build --product longshore-coordinator
+	@scripts/schemathesis $(BUILD)
 
 ## Ten minutes for each target: `make fuzz SECONDS=60` for less.
 fuzz: setup

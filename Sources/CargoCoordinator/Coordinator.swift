@@ -101,7 +101,10 @@ public struct Coordinator: Sendable {
         try await queue.directory.createKey(name: name, scopes: scopes, account: account)
     }
 
-    func close() { queue.close() }
+    func close() {
+        queue.close()
+        folder.release()
+    }
 
     /// Serves until SIGTERM or SIGINT; `onReady` gets the address once it is bound.
     public func run(onReady: @escaping @Sendable (String) -> Void) async throws {
@@ -133,8 +136,8 @@ public struct Coordinator: Sendable {
             gracefulShutdownSignals: [.sigterm, .sigint], logger: logger)
         configuration.maximumGracefulShutdownDuration = .seconds(settings.shutdownSeconds)
         configuration.maximumCancellationDuration = .seconds(2)
+        defer { close() }
         try await ServiceGroup(configuration: configuration).run()
-        queue.close()
     }
 }
 

@@ -24,6 +24,12 @@ final class DataFolder: Sendable {
         guard try folder.tryLock(.exclusive) else { throw InUse(path: path) }
     }
 
+    /// Lets the next one have it, whoever still holds this object.
+    func release() {
+        // What cannot be unlocked is unlocked when the last descriptor closes.
+        _ = try? folder.unlock()
+    }
+
     /// Another process serves this folder.
     struct InUse: Error, CustomStringConvertible {
         let path: FilePath

@@ -27,10 +27,14 @@ extension File {
 }
 
 extension Folder {
-    /// Locks the folder itself; false when another holder stands in the way. Held as long as this `Folder` lives.
+    /// Locks the folder itself; false when another holder stands in the way. Held until `unlock`, or as long as this `Folder` lives.
     public func tryLock(_ kind: FileLock) throws -> Bool {
         if clinux_flock(descriptor.rawValue, kind.rawValue, 0) == 0 { return true }
         guard Glibc.errno == EWOULDBLOCK else { throw FileFailure("lock", path.string, Errno(rawValue: Glibc.errno)) }
         return false
+    }
+
+    public func unlock() throws {
+        try check(clinux_flock(descriptor.rawValue, 0, 1), "unlock", path.string)
     }
 }

@@ -96,7 +96,8 @@ struct GatewayError: Error, Hashable, Sendable {
     }
 
     var response: Response {
-        let title = HTTPResponse.Status(integerLiteral: status).reasonPhrase
+        // The library names no 507 (RFC 4918, section 11.5).
+        let title = status == 507 ? "Insufficient Storage" : HTTPResponse.Status(integerLiteral: status).reasonPhrase
         let problem = Problem(status: status, title: title, detail: detail, code: code)
         var headers = HTTPFields()
         headers[.contentType] = "application/problem+json"

@@ -108,11 +108,12 @@ extension Gateway {
         let principal = try caller(request, .host)
         let ask = try await body(ClaimRequest.self, of: request, limit: 1 << 20)
         let host = try actingHost(principal, named: ask.host)
+        let wait = ask.wait ?? 0
+        guard (0...60).contains(wait) else { throw GatewayError(422, "invalid_claim", "'wait' is from 0 to 60 seconds.") }
         if let slots = ask.slots, slots <= 0 { return Response(status: .noContent) }
         if let id = ask.claimID, id.isEmpty || id.utf8.count > 128 {
             throw GatewayError(422, "invalid_claim", "A claim_id has 1 to 128 bytes.")
         }
-        let wait = min(60, max(0, ask.wait ?? 0))
         let claim = ClaimAsk(host: host, capabilities: ask.capabilities ?? HostCapabilities(), claimID: ask.claimID)
         let channel = context.channel
         let granted = try await queue.claim(claim, wait: wait, isGone: { !channel.isActive })

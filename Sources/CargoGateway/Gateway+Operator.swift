@@ -13,6 +13,11 @@ extension Gateway {
         var scopes: [Scope]
     }
 
+    private struct Readiness: Encodable {
+        var status = "ready"
+        var warnings: [String]
+    }
+
     private struct KeyAnswer: Encodable {
         var id: String
         var key: String
@@ -42,7 +47,7 @@ extension Gateway {
         router.get("/readyz") { _, _ in
             // A commit goes through: disk, lock and writer are well.
             try await queue.store.probe()
-            return Answer.bytes(ByteBuffer(string: #"{"status":"ready"}"#))
+            return try Answer.json(Readiness(warnings: try await queue.store.warnings()))
         }
         router.get("/metrics") { request, _ in
             _ = try caller(request, .read)

@@ -78,7 +78,8 @@ enum OpenAPI {
             fields["responses"] = .object(responses)
         }
         if let content = operation.body {
-            fields["requestBody"] = .object(["required": .bool(true), "content": body(content)])
+            // No bytes are bytes too: an empty file.
+            fields["requestBody"] = .object(["required": .bool(content.type != Content.bytes.type), "content": body(content)])
         }
         return .object(fields)
     }
@@ -124,7 +125,8 @@ enum OpenAPI {
                 method: "GET", path: "/jobs", summary: "Jobs, newest first", query: list,
                 success: (200, .json(OpenAPISchemas.reference("JobList")))),
             Operation(
-                method: "GET", path: "/jobs/{id}", summary: "A job", query: [("wait", OpenAPISchemas.pattern("^[0-9]{1,2}s$"))],
+                method: "GET", path: "/jobs/{id}", summary: "A job",
+                query: [("wait", OpenAPISchemas.pattern("^[0-9]{1,4}(\\.[0-9]{1,3})?(ms|s|m|h)?$"))],
                 success: (200, job)),
             Operation(
                 method: "GET", path: "/jobs/{id}/events", summary: "Its events as they come", headers: after,

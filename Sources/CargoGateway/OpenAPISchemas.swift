@@ -28,6 +28,15 @@ enum OpenAPISchemas {
         ])
     }
 
+    /// What a request may leave out it may also set to null.
+    private static func request(_ properties: [String: JSONValue], required: [String] = []) -> JSONValue {
+        let open = properties.map { name, schema in
+            // What takes anything takes null as it is.
+            (name, required.contains(name) || schema == anything ? schema : nullable(schema))
+        }
+        return object(Dictionary(uniqueKeysWithValues: open), required: required)
+    }
+
     private static func list(_ schema: JSONValue) -> JSONValue { .object(["type": .string("array"), "items": schema]) }
     private static func map(_ schema: JSONValue) -> JSONValue {
         .object(["type": .string("object"), "additionalProperties": schema])
@@ -63,21 +72,21 @@ enum OpenAPISchemas {
                 ],
                 required: ["id", "status", "tier", "priority", "attempt", "outputs", "created_at"]),
             "JobList": object(["jobs": list(reference("Job")), "next": text], required: ["jobs"]),
-            "JobRequest": object([
+            "JobRequest": request([
                 "id": uuid, "cargo": text, "image": text, "args": list(text), "command": list(text), "env": map(text),
                 "input": anything, "params": map(anything), "files": list(reference("JobFile")), "resources": map(anything),
                 "tier": integer(1, 4), "priority": integer(0, 100), "timeout": seconds, "attempts": integer(1, 100),
-                "retention": seconds, "metadata": anything, "constraints": object(["region": text]),
+                "retention": seconds, "metadata": anything, "constraints": request(["region": text]),
             ]),
-            "JobFile": object(["name": text, "content": text, "upload": text], required: ["name"]),
+            "JobFile": request(["name": text, "content": text, "upload": text], required: ["name"]),
             "Lease": object(
                 ["generation": size, "epoch": size, "token": text, "host": text, "seconds": number],
                 required: ["generation", "epoch", "token", "host"]),
-            "HostRegistration": object(
+            "HostRegistration": request(
                 ["name": text, "slots": size, "public_key": text, "proof": anything, "capabilities": map(anything)],
                 required: ["name"]),
-            "ClaimRequest": object([
-                "wait": .object(["type": .string("number"), "minimum": .integer(0), "maximum": .integer(0)]), "slots": size,
+            "ClaimRequest": request([
+                "wait": .object(["type": .string("number"), "minimum": .integer(0), "maximum": .integer(60)]), "slots": size,
                 "claim_id": text, "host": text, "capabilities": map(anything),
             ]),
         ]

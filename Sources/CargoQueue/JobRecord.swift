@@ -76,6 +76,20 @@ public struct TransitionDetail: Hashable, Sendable, Codable {
 
     public init() {}
 
+    /// What the first row of every job says, as the encoder would write it: submits are what a store does most.
+    static func submitted(payload: String, cargo: String?, digest: String?) throws -> Data {
+        let fields = [("cargo", cargo), ("digest", digest), ("payload", payload)].compactMap { name, value in
+            value.map { (name, $0) }
+        }
+        let isPlain = fields.allSatisfy { $0.1.utf8.allSatisfy { $0 >= 32 && $0 < 127 && $0 != 34 && $0 != 92 } }
+        guard isPlain else {
+            var detail = TransitionDetail()
+            (detail.payload, detail.cargo, detail.digest) = (payload, cargo, digest)
+            return try SQLiteRows.encode(detail)
+        }
+        return Data(("{" + fields.map { "\"\($0.0)\":\"\($0.1)\"" }.joined(separator: ",") + "}").utf8)
+    }
+
     /// The note of a row's stored detail.
     static func note(in detail: Data?) throws -> String? {
         try detail.flatMap { try JSONDecoder().decode(TransitionDetail.self, from: $0).note }

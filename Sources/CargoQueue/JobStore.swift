@@ -76,6 +76,8 @@ public protocol JobStore: Sendable {
     func counts() async throws -> StoreCounts
     /// Goes through one commit, so that an answer means that the store can write.
     func probe() async throws
+    /// What an operator should know about how safe the store is, one sentence each.
+    func warnings() async throws -> [String]
     /// Commits what waits and closes; nothing can be written afterwards.
     func close()
 

@@ -17,13 +17,11 @@ extension SQLiteJobStore {
             let id = job.id ?? JobID(at: now)
             let key = JobKey(account: job.account, id: id)
             let salt = Data((0..<16).map { _ in UInt8.random(in: .min ... .max) })
-            var detail = TransitionDetail()
-            detail.payload = AuditChain.commitment(to: job.spec, salt: salt)
-            detail.cargo = job.cargo
-            detail.digest = job.digest
+            let detail = try TransitionDetail.submitted(
+                payload: AuditChain.commitment(to: job.spec, salt: salt), cargo: job.cargo, digest: job.digest)
             var first = Transition(
                 sequence: 1, at: now, actor: "account:\(job.account)", status: .queued, attempt: 0, host: nil,
-                detail: try SQLiteRows.encode(detail), hash: Data())
+                detail: detail, hash: Data())
             first.hash = AuditChain.hash(first, of: id, after: AuditChain.origin)
             let record = JobRecord(
                 key: key, state: JobState(maxAttempts: job.maxAttempts), tier: job.tier, priority: job.priority, cargo: job.cargo,

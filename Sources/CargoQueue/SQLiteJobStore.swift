@@ -111,6 +111,8 @@ public final class SQLiteJobStore: JobStore, AccountStore {
         }
     }
 
+    public func warnings() async throws -> [String] { [] }
+
     // MARK: Reading
 
     public func job(_ key: JobKey) async throws -> (JobRecord, JobResult, metadata: Data?) {

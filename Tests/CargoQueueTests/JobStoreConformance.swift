@@ -126,6 +126,13 @@ import Testing
         #expect(try await bench.store.counts() == StoreCounts(queued: 0, leases: 2))
     }
 
+    /// The test's PostgreSQL stands alone.
+    @Test(arguments: StoreKind.allCases)
+    func aDatabaseWithoutASynchronousReplicaIsWarnedOf(_ kind: StoreKind) async throws {
+        let bench = try await StoreBench(kind)
+        #expect(try await bench.store.warnings().count == (kind == .postgres ? 1 : 0))
+    }
+
     @Test(arguments: StoreKind.allCases)
     func aSecretIsMadeOnce(_ kind: StoreKind) async throws {
         let bench = try await StoreBench(kind)

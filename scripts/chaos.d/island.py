@@ -1,6 +1,6 @@
 """A coordinator with real agents that run a real cargo, and a wire between them that can be cut."""
 
-import json, os, pathlib, select, signal, socket, subprocess, threading, time, urllib.request
+import json, pathlib, select, socket, subprocess, threading, time
 
 
 class Island:
@@ -12,6 +12,7 @@ class Island:
         self.agents, self.line = [], None
 
     def __enter__(self):
+        self.folder.mkdir(parents=True, exist_ok=True)
         self.server.__enter__()
         self.environment = {
             "PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "HOME": str(self.folder), "LONGSHORE_CONFIG": str(self.folder / "config")}
@@ -30,7 +31,7 @@ class Island:
             if agent.poll() is None:
                 agent.kill()
                 agent.wait()
-        self.server.__exit__()
+        self.server.__exit__(None, None, None)
 
     def longshore(self, *arguments):
         done = subprocess.run(
@@ -52,7 +53,7 @@ class Island:
         return self.longshore("submit", "chaos/shell:1.0.0", "--", line).strip()
 
     def job(self, id):
-        return self.server.ask("GET", f"/jobs/{id}")[1]
+        return json.loads(self.server.call("GET", f"/jobs/{id}"))
 
     def logs(self):
         return "".join(path.read_text()[-500:] for path in self.folder.glob("*.log"))

@@ -110,6 +110,14 @@ public final class PostgresJobStore: JobStore, AccountStore {
         }
     }
 
+    public func warnings() async throws -> [String] {
+        let replicas = try await pool.read { try $0.run("SHOW synchronous_standby_names").first?.text(0) ?? "" }
+        guard replicas.isEmpty else { return [] }
+        return [
+            "The database has no synchronous replica: a failover may lose what was acknowledged last. Set synchronous_standby_names."
+        ]
+    }
+
     public func job(_ key: JobKey) async throws -> (JobRecord, JobResult, metadata: Data?) {
         try await pool.read { connection in
             let rows = try connection.run(
