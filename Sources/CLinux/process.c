@@ -23,6 +23,8 @@
 #ifndef P_PIDFD
 #define P_PIDFD 3
 #endif
+// MOUNT_ATTR_RDONLY, NOSUID, NODEV, IDMAP.
+#define MAPPED_MOUNT (0x1ull | 0x2ull | 0x4ull | 0x100000ull)
 #define CLONE_PIDFD_FLAG 0x00001000ull
 #define CLONE_INTO_CGROUP_FLAG 0x200000000ull
 
@@ -132,6 +134,19 @@ int clinux_start(const struct clinux_start_arguments *start, int *pidfd) {
         return -1;
     }
     return (int)pid;
+}
+
+int clinux_mapped_tree(int file, int user_namespace) {
+    struct {
+        uint64_t set, clear, propagation, userns;
+    } change = {MAPPED_MOUNT, 0, 0, (uint64_t)user_namespace};
+    int tree = (int)syscall(SYS_open_tree, file, "", AT_EMPTY_PATH | 1 /* OPEN_TREE_CLONE */ | O_CLOEXEC);
+    if (tree < 0) return -1;
+    if (syscall(SYS_mount_setattr, tree, "", AT_EMPTY_PATH, &change, sizeof change) == 0) return tree;
+    int failed = errno;
+    close(tree);
+    errno = failed;
+    return -1;
 }
 
 int clinux_sealed_file(const char *name, const void *bytes, size_t count, int executable) {

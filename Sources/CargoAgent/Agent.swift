@@ -62,7 +62,7 @@ public struct Agent: Service {
         let provisioning = Provisioning(
             store: store, runner: JobRunner(store: store), session: session, trust: configuration.trust,
             allowMissing: configuration.allowMissing, containers: containers,
-            logLimits: configuration.logLimits)
+            logLimits: configuration.logLimits, diskRate: configuration.diskRate)
         let attempt = Attempt(
             session: session, identity: identity, execution: execution ?? provisioning, journal: journal, delivery: delivery,
             drainDeadline: drainDeadline, logger: logger)

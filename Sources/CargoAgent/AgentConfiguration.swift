@@ -23,6 +23,8 @@ public struct AgentConfiguration: Sendable {
 
     /// What is kept and passed on of each job's log.
     public var logLimits = LogLimits()
+    /// Bytes a second of the store's disk for each job, each way; nil is unlimited.
+    public var diskRate: Int64?
     /// How long running jobs may take to end once the agent was told to.
     public var drain: Duration
 

@@ -36,6 +36,7 @@ struct Provisioning: Execution {
     /// Nil where the owner has not turned containers on.
     let containers: ContainerSettings?
     let logLimits: LogLimits
+    let diskRate: Int64?
 
     func run(
         _ claim: Claim, _ entry: Journal.Entry, grace: Double, onEvent: @Sendable (RunEvent) async -> Void
@@ -58,6 +59,7 @@ struct Provisioning: Execution {
         request.allowMissing = allowMissing
         request.grace = grace
         request.logLimits = logLimits
+        request.diskRate = diskRate
         return request
     }
 

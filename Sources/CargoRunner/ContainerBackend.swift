@@ -15,7 +15,7 @@ struct ContainerBackend: Sendable {
         try Task.checkCancellation()
         let plan = try JobPlan(request)
         let sandbox = try SharedSandbox.get(store)
-        let folder = try await blocking { [store] in try JobFolder(store: store, request: request, sandbox: sandbox) }
+        let folder = try await blocking { [store] in try JobFolder(store: store, job: plan, sandbox: sandbox) }
         do {
             let outcome = try await run(plan, in: folder, onEvent: onEvent)
             try? await blocking { folder.remove() }

@@ -55,9 +55,8 @@ struct ContainerLayout {
         job.timeout = plan.seconds
         job.provisioningTimeout = settings.provisioningSeconds
         job.grace = request.grace
-        let (output, bytes, files) = (folder.output, plan.outputBytes, plan.outputFiles)
+        let (output, bytes, entries) = (folder.output, plan.outputBytes, plan.outputEntries)
         job.isOverOutputLimit = {
-            let entries = files * 4 + 1000
             let use = try? await blocking { try OutputWatch.measure(try Folder.open(output), depth: 0, entries: entries) }
             return use.map { $0.bytes > bytes || $0.entries > entries } ?? false
         }

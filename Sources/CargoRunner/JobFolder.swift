@@ -16,11 +16,13 @@ final class JobFolder: Sendable {
     let output: FilePath
     let socketFolder: FilePath
     let inputShares: [SandboxSpec.Share]
+    /// Whether the file system itself bounds the output.
+    let hasQuota: Bool
     private let work: Folder
     private let folder: Folder
     private let name: String
 
-    init(store: CargoStore, request: RunRequest, sandbox: Sandbox) throws {
+    init(store: CargoStore, job: JobPlan, sandbox: Sandbox) throws {
         do {
             user = try sandbox.reserveUser()
         } catch {
@@ -38,23 +40,35 @@ final class JobFolder: Sendable {
         try gate.unlock()
         output = folder.path.appending("output")
         socketFolder = folder.path.appending("run")
+        var isBounded = false
         for name in ["output", "run"] {
             try folder.makeFolder(name, permissions: 0o700)
             let made = try folder.folder(name)
+            if name == "output" {
+                isBounded = OutputQuota.limit(made, user: user, bytes: job.outputBytes, entries: job.outputEntries)
+            }
             if user.isSeparate, fchown(made.descriptor.rawValue, user.id, user.id) != 0 {
                 throw FileFailure("give away", made.path.string, Errno(rawValue: errno))
             }
         }
-        inputShares = try JobFolder.inputs(request.inputs, in: folder, user: user)
+        hasQuota = isBounded
+        inputShares = try JobFolder.inputs(
+            job.request.inputs, in: folder, user: user, job.request.runsInContainer ? nil : sandbox)
     }
 
     /// Removes everything of the job from this host. Errors are left to `removeAbandoned` of a later job.
-    func remove() { try? work.removeTree(name) }
+    func remove() {
+        try? work.removeTree(name)
+        if hasQuota { OutputQuota.lift(work, user: user) }
+    }
 
-    /// Binds each input where the job's user may read it; copies it else.
-    private static func inputs(_ inputs: [RunRequest.Input], in folder: Folder, user: JobUser) throws -> [SandboxSpec.Share] {
+    /// Binds each input where the job's user may read it, or where it can be mounted as the user's own; copies it else.
+    private static func inputs(
+        _ inputs: [RunRequest.Input], in folder: Folder, user: JobUser, _ sandbox: Sandbox?
+    ) throws -> [SandboxSpec.Share] {
         let copiesAll = inputs.count > boundInputs
         var shares: [SandboxSpec.Share] = []
+        lazy var mapping = sandbox?.ownerMapping(for: user)
         try folder.makeFolder("input", permissions: 0o755)
         let copies = try folder.folder("input")
         for (index, input) in inputs.enumerated() {
@@ -65,6 +79,12 @@ final class JobFolder: Sendable {
             }
             if !copiesAll, !user.isSeparate || status.permissions & 0o004 != 0 {
                 shares.append(.init(source: input.path, target: "/job/input/" + input.name, isFolder: false))
+                continue
+            }
+            if !copiesAll, status.owner == 0, let mount = mapping?.mount(source.descriptor) {
+                var share = SandboxSpec.Share(source: input.path, target: "/job/input/" + input.name, isFolder: false)
+                share.mount = mount
+                shares.append(share)
                 continue
             }
             var place = copies

@@ -26,6 +26,8 @@ struct JobPlan {
         min(resources.disk?.bytes ?? JobPlan.disk, config.outputs?.maxBytes?.bytes ?? resources.disk?.bytes ?? JobPlan.disk)
     }
     var outputFiles: Int { max(0, config.outputs?.maxFiles ?? JobPlan.files) }
+    /// Most entries of any kind there: folders and what is left out have no bound of their own.
+    var outputEntries: Int { outputFiles * 4 + 1000 }
     var seconds: Double { resources.time?.value ?? JobPlan.seconds }
     /// Processor time of all processes together; nil is unlimited.
     var cpuSeconds: Double? { resources.cpuTime.map { max(0.01, $0.value) } }
@@ -147,11 +149,12 @@ struct JobPlan {
         spec.profile = config.sandbox
         spec.limits = .init(
             memory: resources.memory?.bytes ?? JobPlan.memory, processes: resources.pids ?? JobPlan.processes, cpu: resources.cpu,
-            // Files in /tmp and memory files count too, so the bound is not the output's alone: a file that grows past
-            // its output is found by looking.
-            fileSize: max(outputBytes, resources.memory?.bytes ?? JobPlan.memory) + 4096)
+            // Files in /tmp and /dev/shm count too, so the bound is not the output's alone where that is smaller: what
+            // grows past it is found by looking.
+            fileSize: max(outputBytes, spec.temporaryBytes) + 4096)
         // A whole second more than the sum has: what runs as one process is stopped for the sum, with its grace.
         spec.limits.cpuSeconds = cpuSeconds.map { Int($0.rounded(.up)) + 1 }
+        spec.limits.diskRate = request.diskRate.map { .init(bytes: $0, under: folder.output) }
         spec.allowMissing = request.allowMissing
         spec.tracesCalls = request.tracesCalls
         return spec

@@ -27,7 +27,7 @@ public struct JobRunner: Sendable {
         let job = try JobPlan(request)
         let sandbox = try SharedSandbox.get(store)
         let root = try await root(of: job, onEvent: onEvent)
-        let folder = try await blocking { [store] in try JobFolder(store: store, request: job.request, sandbox: sandbox) }
+        let folder = try await blocking { [store] in try JobFolder(store: store, job: job, sandbox: sandbox) }
         do {
             let outcome = try await run(job, in: folder, root, sandbox, onEvent: onEvent)
             try? await blocking { folder.remove() }
@@ -60,7 +60,7 @@ public struct JobRunner: Sendable {
         let end: ProcessEnding
         do {
             async let _ = OutputWatch.guarding(
-                folder.output, bytes: job.outputBytes, files: job.outputFiles, process, verdict)
+                folder.output, bytes: job.outputBytes, files: job.outputFiles, entries: job.outputEntries, process, verdict)
             async let _ = CPUWatch.guarding(process, seconds: job.cpuSeconds, verdict)
             async let ending = process.wait(timeout: job.seconds, grace: job.request.grace)
             await onEvent(.started)

@@ -8,18 +8,28 @@ internal import SystemPackage
 /// One file cannot outgrow the limit (RLIMIT_FSIZE); many could together, so their sum is taken now and then, and a
 /// job that is over its limit is killed.
 enum OutputWatch {
-    /// Between two looks. What a job can write between them is bounded by the disk's speed.
-    private static let interval = Duration.milliseconds(500)
+    /// Seconds between two looks.
+    private static let shortest = 0.05
+    private static let longest = 0.5
+    /// Bytes a second that a job may be able to write: the fuller its output, the closer the looks.
+    private static let speed = 2.0 * 1_073_741_824
+
+    /// What is waited until the next look, of which looking takes a twentieth at most.
+    static func pause(left: Int64, looked: Double) -> Double {
+        min(longest, max(shortest, Double(max(0, left)) / speed, looked * 20))
+    }
 
     /// Looks until it is cancelled or has killed the job, having said why first.
     static func guarding(
-        _ output: FilePath, bytes: Int64, files: Int, _ process: ConfinedProcess, _ verdict: Verdict
+        _ output: FilePath, bytes: Int64, files: Int, entries: Int, _ process: ConfinedProcess, _ verdict: Verdict
     ) async {
-        let entries = files * 4 + 1000
-        while (try? await Task.sleep(for: interval)) != nil {
+        var next = pause(left: bytes, looked: 0)
+        while (try? await Task.sleep(for: .seconds(next))) != nil {
+            let begin = ContinuousClock.now
             guard let use = try? await blocking({ try measure(try Folder.open(output), depth: 0, entries: entries) }) else {
                 continue
             }
+            next = pause(left: bytes - use.bytes, looked: (ContinuousClock.now - begin) / .seconds(1))
             if use.bytes > bytes {
                 verdict.set(Refusal("output_limit", "the job wrote more than its \(bytes) bytes of output"))
             } else if use.entries > entries {

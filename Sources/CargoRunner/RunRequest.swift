@@ -34,6 +34,8 @@ public struct RunRequest: Sendable {
     /// Between SIGTERM and SIGKILL, seconds; 0 kills at once.
     public var grace: Double = 5
     public var logLimits = LogLimits()
+    /// Bytes a second that the job may read from and write to the store's disk, each way; nil is unlimited.
+    public var diskRate: Int64?
     /// The GPUs of this host that are assigned to the job, numbered from 0; no other is visible inside.
     public var gpus: [Int] = []
     /// Counts the system calls that the sandbox denies, for publishers; the job is slower for it.

@@ -1,3 +1,5 @@
+import Glibc
+
 /// Limits and accounts of one job in the kernel: one small tree of cgroups, made before the job and removed after it.
 protocol Cgroup: Sendable {
     /// A cgroup v2 folder that a process can be born in, or nil.
@@ -21,7 +23,29 @@ enum CgroupLayout: Sendable {
     /// Nothing that this user can write; the sentence says what is missing.
     case absent(String)
 
-    static let controllers = ["memory", "pids", "cpu", "cpuacct"]
+    static let controllers = ["memory", "pids", "cpu", "cpuacct", "blkio"]
+
+    /// How much a job weighs against others when the processor is short: a core's worth is 1024 of v1 and 100 of v2,
+    /// as much as any process outside.
+    static func shares(cores: Double?) -> (legacy: Int, unified: Int) {
+        let cores = min(64, max(0.01, cores ?? 1))
+        return (max(2, Int(cores * 1024)), max(1, Int(cores * 100)))
+    }
+
+    /// The disk and the rate for a cgroup's file, or the reason why there is none.
+    static func disk(_ rate: SandboxSpec.Limits.DiskRate) throws(SystemError) -> (device: String, bytes: Int64) {
+        guard let device = DiskDevice.name(under: rate.under) else {
+            throw SystemError("find the disk under \(rate.under)", ENODEV)
+        }
+        return (device, max(4096, rate.bytes))
+    }
+
+    static func noDiskRate(_ error: SystemError) -> SandboxError {
+        SandboxError(
+            .refused, mechanism: "disk-rate",
+            "the rate of the disk cannot be limited (\(error)); put $LONGSHORE_HOME on one disk and have the blkio or io controller, or allow it to be missing with --allow-missing disk-rate"
+        )
+    }
 
     /// Reads `/proc/self/mountinfo` and `/proc/self/cgroup`; pure, so that every layout can be tested.
     /// Gives candidates: whether they can be written is tried by the caller.

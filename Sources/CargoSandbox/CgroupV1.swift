@@ -11,7 +11,8 @@ final class CgroupV1: Cgroup {
     init(parents: [String: String], name: String, limits: SandboxSpec.Limits) throws(SandboxError) {
         var folders: [String: String] = [:]
         do throws(SystemError) {
-            for (controller, parent) in parents {
+            // Each hierarchy costs a launch a folder and a move: disks are joined only where they are limited.
+            for (controller, parent) in parents where controller != "blkio" || limits.diskRate != nil {
                 mkdir(parent, 0o755)
                 let folder = parent + "/" + name
                 // Several controllers may share one hierarchy (cpu,cpuacct).
@@ -29,18 +30,32 @@ final class CgroupV1: Cgroup {
                 // One more for cargo-init.
                 try SmallFile.write(String(count + 1), to: folder + "/pids.max")
             }
+            if let folder = folders["cpu"] {
+                try SmallFile.write(String(CgroupLayout.shares(cores: limits.cpu).legacy), to: folder + "/cpu.shares")
+            }
             if let folder = folders["cpu"], let cores = limits.cpu {
                 try SmallFile.write("100000", to: folder + "/cpu.cfs_period_us")
                 try SmallFile.write(String(max(1000, Int(cores * 100_000))), to: folder + "/cpu.cfs_quota_us")
             }
         } catch {
-            for folder in folders.values { rmdir(folder) }
+            for folder in Set(folders.values) { rmdir(folder) }
             throw SandboxError(
                 .refused, mechanism: "cgroup",
                 "the job's limits cannot be set (\(error)); run as a user that may write cgroups, or allow it to be missing with --allow-missing cgroup"
             )
         }
         self.folders = folders
+        guard let rate = limits.diskRate else { return }
+        do throws(SystemError) {
+            guard let folder = folders["blkio"] else { throw SystemError("find the cgroup controller blkio", ENOENT) }
+            let disk = try CgroupLayout.disk(rate)
+            for way in ["read", "write"] {
+                try SmallFile.write("\(disk.device) \(disk.bytes)", to: folder + "/blkio.throttle.\(way)_bps_device")
+            }
+        } catch {
+            remove()
+            throw CgroupLayout.noDiskRate(error)
+        }
     }
 
     func outOfMemoryKills() -> Int {

@@ -19,6 +19,8 @@ final class CgroupV2: Cgroup {
                 try? SmallFile.write("1", to: folder + "/memory.oom.group")
             }
             if let count = limits.processes { try SmallFile.write(String(count + 1), to: folder + "/pids.max") }
+            // The controller may not be there; then all weigh the same.
+            try? SmallFile.write(String(CgroupLayout.shares(cores: limits.cpu).unified), to: folder + "/cpu.weight")
             if let cores = limits.cpu {
                 try SmallFile.write("\(max(1000, Int(cores * 100_000))) 100000", to: folder + "/cpu.max")
             }
@@ -28,6 +30,14 @@ final class CgroupV2: Cgroup {
                 .refused, mechanism: "cgroup",
                 "the job's limits cannot be set (\(error)); run as root or with a delegated cgroup (systemd: Delegate=yes), or allow it to be missing with --allow-missing cgroup"
             )
+        }
+        guard let rate = limits.diskRate else { return }
+        do throws(SystemError) {
+            let disk = try CgroupLayout.disk(rate)
+            try SmallFile.write("\(disk.device) rbps=\(disk.bytes) wbps=\(disk.bytes)", to: folder + "/io.max")
+        } catch {
+            remove()
+            throw CgroupLayout.noDiskRate(error)
         }
     }
 

@@ -1,6 +1,6 @@
 import CLinux
 import Glibc
-import SystemPackage
+public import SystemPackage
 
 /// What this host can and cannot enforce, each tried at this moment.
 public struct Doctor: Sendable {
@@ -27,17 +27,19 @@ public struct Doctor: Sendable {
     public var isReady: Bool { !findings.contains { $0.state == .missing } }
 
     /// Tries everything; a confined process is started for it.
-    public static func examine() async -> Doctor {
+    /// - Parameter home: the folder of the store, on whose disk jobs write.
+    public static func examine(home: FilePath) async -> Doctor {
         let sandbox: Sandbox
         do throws(SandboxError) {
-            sandbox = try Sandbox()
+            sandbox = try Sandbox(cache: home.appending("filters"))
         } catch {
             return Doctor(findings: [
                 Finding(name: error.mechanism ?? "sandbox", state: .missing, found: error.message, advice: nil)
             ])
         }
         var findings = kernel(sandbox)
-        findings.append(contentsOf: [seccomp(), cgroup(sandbox), users(sandbox)])
+        findings += [seccomp(), filters(home), cgroup(sandbox), cpuTime(sandbox), users(sandbox)]
+        findings += [diskRate(sandbox, home), quota(sandbox, home)]
         findings.append(await launch(sandbox, missing: Set(findings.filter { $0.state == .missing }.map(\.name))))
         findings += devices() + programs()
         return Doctor(findings: findings)

@@ -32,13 +32,13 @@ struct FilterCache: Sendable {
             digest = Digest(of: Array(words.utf8))
         }
 
-        fileprivate var name: String { digest.hex + ".bpf" }
+        var fileName: String { digest.hex + ".bpf" }
     }
 
     /// The kept filter, or nil when there is none that can be trusted.
     func filter(for key: Key) -> [UInt8]? {
         guard let place = try? Folder.open(folder), FilterCache.isOurs(place),
-            let file = try? place.open(key.name, .readOnly, options: [.nonBlocking]), let status = try? file.status(),
+            let file = try? place.open(key.fileName, .readOnly, options: [.nonBlocking]), let status = try? file.status(),
             status.kind == .regular, status.owner == geteuid(), status.permissions & 0o7777 == 0o600, status.links == 1
         else { return nil }
         let start = FilterCache.head.count + FilterCache.digestBytes
@@ -54,7 +54,7 @@ struct FilterCache: Sendable {
     /// Keeps a filter; a cache that cannot be written costs time alone.
     func keep(_ program: [UInt8], for key: Key) {
         guard let place = try? Folder.open(folder, create: 0o700), FilterCache.isOurs(place) else { return }
-        try? place.writeAtomically(key.name, FilterCache.head + seal(program, key) + program, permissions: 0o600)
+        try? place.writeAtomically(key.fileName, FilterCache.head + seal(program, key) + program, permissions: 0o600)
     }
 
     private func seal(_ program: [UInt8], _ key: Key) -> [UInt8] {

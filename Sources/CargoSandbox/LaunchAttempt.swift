@@ -27,6 +27,7 @@ struct LaunchAttempt {
         let control = try Descriptor.socketPair()
 
         var inherited = [input, output.write, errors.write, planFile, failure.write, status.write, control.1]
+        inherited += spec.mounts.map(\.tree)
         for index in inherited.indices where inherited[index].number < inherited.count {
             inherited[index] = try inherited[index].raised()
         }

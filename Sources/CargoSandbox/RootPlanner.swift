@@ -143,6 +143,13 @@ struct RootPlanner {
 
     private mutating func share(_ share: SandboxSpec.Share, _ skeleton: inout [LaunchStep], _ binds: inout [LaunchStep]) {
         point(at: share.target, isFolder: share.isFolder, &skeleton)
+        if let mount = share.mount, let index = spec.mounts.firstIndex(of: mount) {
+            let slot = slotCount
+            slotCount += 1
+            sources.append(.inherit(slot: slot, index: index))
+            binds.append(.bind(slot: slot, target: relative(share.target), attributes: [], detached: true))
+            return
+        }
         var attributes: MountAttributes = [.noSetuid, .noDevices]
         if share.isWritable { writable.append(share.target) } else { attributes.insert(.readOnly) }
         binds.append(.bind(slot: open(share.source.string), target: relative(share.target), attributes: attributes))

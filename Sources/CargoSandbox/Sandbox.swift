@@ -40,6 +40,9 @@ public final class Sandbox: Sendable {
     /// A user id for a job; files that the job may write must belong to it.
     public func reserveUser() throws(SandboxError) -> JobUser { try JobUser.reserve() }
 
+    /// How files of root become readable to one job without a copy; nil where this host cannot do it.
+    public func ownerMapping(for user: JobUser) -> OwnerMapping? { OwnerMapping(program: program, user: user) }
+
     /// Mechanisms that `spec` asks for, this host lacks and the operator allowed to be missing.
     public func missing(for spec: SandboxSpec) -> [String] {
         var missing: [String] = []
@@ -48,6 +51,15 @@ public final class Sandbox: Sendable {
             case .failure = Result(catching: { try cgroup(for: SandboxSpec(command: []))?.remove() })
         {
             missing.append("cgroup")
+        }
+        if spec.allowMissing.contains("disk-rate"), let rate = spec.limits.diskRate {
+            var trial = SandboxSpec(command: [])
+            trial.limits.diskRate = rate
+            do throws(SandboxError) {
+                try cgroup(for: trial)?.remove()
+            } catch {
+                if error.mechanism == "disk-rate" { missing.append("disk-rate") }
+            }
         }
         return missing
     }
@@ -110,7 +122,12 @@ public final class Sandbox: Sendable {
         do throws(SandboxError) {
             cgroup = try self.cgroup(for: spec)
         } catch {
-            guard spec.allowMissing.contains("cgroup") else { throw error }
+            guard let mechanism = error.mechanism, spec.allowMissing.contains(mechanism) else { throw error }
+            if mechanism == "disk-rate" {
+                var rest = spec
+                rest.limits.diskRate = nil
+                cgroup = try self.cgroup(for: rest)
+            }
         }
         do {
             var planner = planner

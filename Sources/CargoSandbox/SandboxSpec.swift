@@ -16,6 +16,8 @@ public struct SandboxSpec: Sendable {
         public var target: String
         public var isFolder: Bool
         public var isWritable: Bool
+        /// The source under other owners, in whose place it is mounted then; never writable.
+        public var mount: OwnerMapping.Mount?
 
         public init(source: FilePath, target: String, isFolder: Bool, isWritable: Bool = false) {
             self.source = source
@@ -49,6 +51,19 @@ public struct SandboxSpec: Sendable {
         /// Bytes of one file.
         public var fileSize: Int64?
         public var openFiles = 4096
+        /// Bytes a second from and to one disk, each way by itself; needs a cgroup.
+        public var diskRate: DiskRate?
+
+        /// So many bytes a second of the disk under a path.
+        public struct DiskRate: Hashable, Sendable {
+            public var bytes: Int64
+            public var under: FilePath
+
+            public init(bytes: Int64, under: FilePath) {
+                self.bytes = bytes
+                self.under = under
+            }
+        }
 
         public init(
             memory: Int64? = nil, processes: Int? = nil, cpu: Double? = nil, cpuSeconds: Int? = nil, fileSize: Int64? = nil
@@ -94,4 +109,7 @@ public struct SandboxSpec: Sendable {
     public var allowMissing: Set<String> = []
 
     public init(command: [String]) { self.command = command }
+
+    /// What `cargo-init` inherits beside its own descriptors, in this order.
+    var mounts: [OwnerMapping.Mount] { shares.compactMap(\.mount) }
 }

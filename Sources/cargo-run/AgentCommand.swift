@@ -59,7 +59,7 @@ struct AgentCommand: AsyncParsableCommand {
         help: "Bytes of pulled images that are kept, such as 64GiB (the default); the least recently used go first.")
     var imageBudget: ByteCount?
 
-    @OptionGroup var log: LogOptions
+    @OptionGroup var hostLimits: HostLimits
 
     @Option(help: ArgumentHelp("Seconds that running jobs get at a shutdown.", valueName: "seconds"))
     var drain: Double = 60
@@ -101,7 +101,8 @@ struct AgentCommand: AsyncParsableCommand {
             allowedImages: allowImages || !allowedImages.isEmpty
                 ? (allowImages ? ContainerSettings.publicRegistries : []) + allowedImages : nil, drain: .seconds(drain))
         configuration.imageBudget = imageBudget
-        configuration.logLimits = log.limits
+        configuration.logLimits = hostLimits.log
+        configuration.diskRate = hostLimits.diskRate?.bytes
         let group = ServiceGroup(
             configuration: .init(
                 services: [

@@ -1,5 +1,6 @@
 import ArgumentParser
 import CargoSandbox
+import CargoStore
 import FoundationEssentials
 
 /// `cargo-run doctor`: what this host can enforce, and what to do where it cannot.
@@ -18,7 +19,7 @@ struct DoctorCommand: AsyncParsableCommand {
     }
 
     func run() async throws {
-        let doctor = await Doctor.examine()
+        let doctor = await Doctor.examine(home: CargoStore.defaultRoot())
         if json {
             let encoder = JSONEncoder()
             encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]

@@ -62,7 +62,7 @@ struct RunCommand: AsyncParsableCommand {
     @Option(name: .customLong("cpu-time"), help: "Most processor time, e.g. 30s; never more than the cargo's own.")
     var cpuTime: Seconds?
 
-    @OptionGroup var log: LogOptions
+    @OptionGroup var hostLimits: HostLimits
 
     @Option(help: "How it is confined.")
     var backend: Backend = .auto
@@ -124,7 +124,8 @@ struct RunCommand: AsyncParsableCommand {
         request.limits = Resources(memory: memory, time: time, cpuTime: cpuTime)
         request.allowMissing = Set(allowMissing)
         request.grace = grace
-        request.logLimits = log.limits
+        request.logLimits = hostLimits.log
+        request.diskRate = hostLimits.diskRate?.bytes
         request.backend = RunBackend(rawValue: backend.rawValue) ?? .auto
         request.containers = ContainerSettings(
             agent: "cargo-run", trust: .owner(credentials: registryConfig.map { FilePath($0) }))

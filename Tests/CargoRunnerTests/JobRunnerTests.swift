@@ -1,4 +1,5 @@
 import CargoArtifact
+import CargoSandbox
 import Glibc
 import SystemPackage
 import Testing
@@ -98,6 +99,40 @@ import Testing
             $0.parameters = ["n": .integer(3)]
         }
         #expect(result.standardOutput == "from the host{\"n\":3}/cargo\ncode")
+    }
+
+    @Test(.enabled(if: geteuid() == 0, "jobs have a user of their own where root starts them"))
+    func `a file of root alone is the job's own to read, without a copy and without a way to write it`() async throws {
+        let bench = try RunBench()
+        let secret = bench.root.appending("secret")
+        let file = try FileDescriptor.open(secret, .writeOnly, options: [.create], permissions: [.ownerReadWrite])
+        _ = try file.closeAfter { try file.writeAll("roots own".utf8) }
+        let script = """
+            cat /job/input/secret; stat -c ' %u %a %i' /job/input/secret
+            chmod 666 /job/input/secret 2>/dev/null || echo still; (echo x >/job/input/secret) 2>/dev/null || echo read-only
+            """
+        let result = try await bench.run(bench.cargo(["/bin/sh", "-c", script])) {
+            $0.inputs = [.init(name: "secret", path: secret)]
+        }
+        var status = stat()
+        #expect(stat(secret.string, &status) == 0)
+        #expect(result.standardOutput == "roots own 1000 600 \(status.st_ino)\nstill\nread-only\n", "\(result.standardError)")
+        #expect(status.st_uid == 0 && status.st_mode & 0o777 == 0o600)
+    }
+
+    @Test(.enabled(if: geteuid() == 0, "jobs have a user of their own where root starts them"))
+    func `the same file bound as it is stays closed to the job`() async throws {
+        let bench = try RunBench()
+        let secret = bench.root.appending("secret")
+        let file = try FileDescriptor.open(secret, .writeOnly, options: [.create], permissions: [.ownerReadWrite])
+        _ = try file.closeAfter { try file.writeAll("roots own".utf8) }
+        let sandbox = try Sandbox()
+        var spec = SandboxSpec(command: ["/bin/cat", "/secret"])
+        spec.shares = [.init(source: secret, target: "/secret", isFolder: false)]
+        let process = try await sandbox.launch(spec, as: sandbox.reserveUser())
+        async let ending = process.wait(timeout: 10, grace: 0)
+        while try await process.nextOutput() != nil {}
+        #expect(try await ending.exitCode == 1)
     }
 
     @Test func aJobMaySetOnlyWhatTheManifestLists() async throws {

@@ -30,6 +30,10 @@ struct clinux_start_arguments {
 // user namespace the program keeps the capabilities of that namespace, though no user id is mapped yet.
 int clinux_start(const struct clinux_start_arguments *start, int *pidfd);
 
+// A read-only copy of the mount of an open file or folder, attached nowhere, under which owners are mapped by a user
+// namespace; close-on-exec.
+int clinux_mapped_tree(int file, int user_namespace);
+
 // A sealed memory file; executable where `executable` is 1. Close-on-exec.
 int clinux_sealed_file(const char *name, const void *bytes, size_t count, int executable);
 
