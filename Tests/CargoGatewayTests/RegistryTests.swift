@@ -76,6 +76,17 @@ import Testing
         }
     }
 
+    @Test func aTagThatWasPushedAgainIsTheNewCargoForTheNextJob() async throws {
+        try await withCoordinator { port in
+            try await port.push(jobEnv: ["GREETING"])
+            let first = try await port.get("/jobs/" + port.submit())["digest"].string
+            #expect(try await port.get("/jobs/" + port.submit())["digest"].string == first)
+            try await port.push(jobEnv: ["OTHER"])
+            let second = try await port.submit(["env": .object(["OTHER": .string("x")])])
+            #expect(try await port.get("/jobs/" + second)["digest"].string != first)
+        }
+    }
+
     @Test func withoutAKeyItAsksForBasicCredentials() async throws {
         try await withCoordinator { port in
             let reply = try await port.with("").get("/v2/")
