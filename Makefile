@@ -48,10 +48,12 @@ bench: release
 test-vm: build
 	@scripts/test-vm $(BUILD)
 
-## What the queue promises while its programs are killed 200 times, its disk fills, its clock leaps and it is stopped.
+## What the queue promises, on both stores: programs killed 200 times, PostgreSQL crashed, a full disk, a leaping clock, a
+## coordinator stopped, a host cut off, a job that brings down its hosts.
 chaos: setup
-	swift build --product longshore-coordinator
+	swift build
 	@scripts/chaos $(BUILD) --kills $(or $(KILLS),200)
+	@scripts/chaos $(BUILD) --kills $(or $(KILLS),200) --store postgres --only kills --only restarts
 
 ## Requests made from /openapi.json: no 500, no answer that the document does not allow.
 schemathesis: setup
