@@ -43,7 +43,8 @@ final class TestEngine: Sendable {
         shell.executableURL = URL(filePath: "/bin/sh")
         shell.arguments = [
             "-c",
-            "\(command) </dev/null >\(at)/log 2>&1 & engine=$!; cat >/dev/null; kill $engine; wait $engine; umount \(at)/data/overlay 2>/dev/null; rm -rf \(at)",
+            // conmon leaves a file `oom` in its working directory.
+            "cd \(at); \(command) </dev/null >\(at)/log 2>&1 & engine=$!; cat >/dev/null; kill $engine; wait $engine; umount \(at)/data/overlay 2>/dev/null; rm -rf \(at)",
         ]
         shell.standardInput = lifeline
         try shell.run()
