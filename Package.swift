@@ -183,7 +183,7 @@ let package = Package(
             ["CargoPacking", "CargoArchive", "CargoFiles", "CargoArtifact", "CargoSigning", "CargoStore", system]),
         tests(
             "CargoStoreTests",
-            ["CargoStore", "CargoArchive", "CargoFiles", "CargoArtifact", "CargoPacking", "CargoSigning", system]),
+            ["CArchive", "CargoStore", "CargoArchive", "CargoFiles", "CargoArtifact", "CargoPacking", "CargoSigning", system]),
         tests("CargoTransferTests", ["CCurl", "CargoTransfer", "CargoArtifact", "CargoFiles", system]),
         tests("CargoSandboxTests", ["CargoSandbox", "CargoArtifact", system]),
         tests(

@@ -11,7 +11,7 @@ enum FailureWords {
         case let failed as Provisioning.Failed: failed
         case let refusal as Refusal where refusal.rule == "image_refused":
             Provisioning.Failed(.imageRefused, refusal.message, retryable: false)
-        case let refusal as Refusal: Provisioning.Failed(.refused, refusal.message, retryable: false)
+        case let refusal as Refusal: Provisioning.Failed(.refused, "\(refusal.rule): \(refusal.message)", retryable: false)
         case let failure as RunFailure:
             switch failure.kind {
             case .commandNotFound: Provisioning.Failed(.commandNotFound, failure.message, retryable: false)

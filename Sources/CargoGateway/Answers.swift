@@ -138,6 +138,16 @@ struct ProblemMiddleware: RouterMiddleware {
     func handle(
         _ request: Request, context: GatewayContext, next: @concurrent (Request, GatewayContext) async throws -> Response
     ) async throws -> Response {
+        let response = try await answer(request, context: context, next: next)
+        // No body follows a HEAD (RFC 9110, section 9.3.2), whatever the answer: the client would take one for the
+        // beginning of its next answer and close the connection under its next request.
+        return request.method == .head ? Response(status: response.status, headers: response.headers) : response
+    }
+
+    @concurrent
+    private func answer(
+        _ request: Request, context: GatewayContext, next: @concurrent (Request, GatewayContext) async throws -> Response
+    ) async throws -> Response {
         do {
             return try await next(request, context)
         } catch is CancellationError {

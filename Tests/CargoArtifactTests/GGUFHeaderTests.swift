@@ -140,6 +140,71 @@ import Testing
         #expect(refusal?.message.hasSuffix(".") == true)
     }
 
+    /// What a reader does that believes the file: the bytes that it would ask memory for, or read from past the end.
+    private struct Believer {
+        let file: [UInt8]
+        var at = 24
+        /// The largest promise that the file does not keep.
+        var most = 0.0
+
+        init(_ file: [UInt8]) {
+            self.file = file
+            let (tensors, entries) = (number(8), number(16))
+            most = Double(tensors) * 24 + Double(entries) * 12
+            for _ in 0..<min(entries, 64) where at + 8 <= file.count {
+                let length = number(at)
+                most = max(most, Double(length))
+                guard length < UInt64(file.count - at) else { return }
+                at += 8 + Int(length)
+                guard skipValue(type: UInt32(truncatingIfNeeded: number(at)), from: at + 4) else { return }
+            }
+        }
+
+        private func number(_ offset: Int) -> UInt64 {
+            guard offset >= 0, offset + 8 <= file.count else { return 0 }
+            return (0..<8).reduce(0) { $0 | UInt64(file[offset + $1]) << (8 * UInt64($1)) }
+        }
+
+        private mutating func skipValue(type: UInt32, from start: Int) -> Bool {
+            let sizes: [UInt32: Int] = [0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8]
+            if let size = sizes[type] {
+                at = start + size
+                return true
+            }
+            if type == 8 {
+                let length = number(start)
+                most = max(most, Double(length))
+                guard length < UInt64(file.count) else { return false }
+                at = start + 8 + Int(length)
+                return true
+            }
+            // An array: its elements are asked for at once.
+            let element = UInt32(truncatingIfNeeded: number(start))
+            let count = number(start + 4)
+            most = max(most, Double(count) * Double(sizes[element] ?? 16))
+            guard element == 8, count < 64 else { return false }
+            at = start + 12
+            for _ in 0..<count {
+                let length = number(at)
+                guard length < UInt64(file.count) else { return false }
+                at += 8 + Int(length)
+            }
+            return true
+        }
+    }
+
+    @Test(arguments: [
+        "absurd tensor count", "absurd metadata count", "key longer than the file", "string past the end",
+        "array count that overflows", "array of a billion strings",
+    ])
+    func aReaderThatBelievesTheCountsAsksForMoreThanAnyMachineHas(_ name: String) throws {
+        #expect(Believer(GGUFBuilder.llama().file).most < 1e6)
+        var builder = GGUFBuilder.llama()
+        try #require(Self.hostile.first { $0.name == name }).change(&builder)
+        #expect(Believer(builder.file).most >= 8e9)
+        #expect(throws: Refusal.self) { try GGUFHeader(reading: MemoryBytes(builder.file)) }
+    }
+
     @Test func everyTruncationIsRefused() throws {
         let file = GGUFBuilder.llama().file
         for length in stride(from: 0, to: file.count, by: 7) {

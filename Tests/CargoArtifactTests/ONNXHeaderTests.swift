@@ -72,6 +72,18 @@ import Testing
         #expect(refusal?.rule == (location.contains("\u{0}") ? "onnx-header" : "onnx-external-path"))
     }
 
+    /// A location joined to the model's folder, as a reader does that believes it.
+    @Test(arguments: ["../w", "a/../../w", "/etc/passwd", ".."]) func aReaderThatBelievesTheLocationLeavesItsFolder(
+        _ location: String
+    ) {
+        var joined: [Substring] = location.hasPrefix("/") ? [] : ["models", "mine"]
+        for part in location.split(separator: "/") {
+            if part == ".." { _ = joined.popLast() } else { joined.append(part) }
+        }
+        #expect(!joined.starts(with: ["models", "mine"]))
+        #expect(Self.locations.contains(location))
+    }
+
     @Test func locationHiddenInAConstantIsRefused() throws {
         var builder = ONNXBuilder.small()
         builder.graph.message(1) { node in

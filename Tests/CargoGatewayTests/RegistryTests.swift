@@ -1,6 +1,8 @@
 import CargoArtifact
 import CargoWire
+import Dispatch
 import FoundationEssentials
+import Glibc
 import NIOHTTP1
 import Testing
 
@@ -28,6 +30,52 @@ import Testing
             let head = try await port.call(.HEAD, "/v2/acme/hello/blobs/\(digest)")
             #expect(head.status == 200 && head.headers.first(name: "Content-Length") == "3000000" && head.bytes.isEmpty)
         }
+    }
+
+    /// A client takes what follows for its next answer, and closes the connection under its next request.
+    @Test(arguments: ["/v2/acme/hello/blobs/sha256:\(String(repeating: "0", count: 64))", "/jobs/none", "/nowhere"])
+    func `no body follows a HEAD, however it is answered`(path: String) async throws {
+        try await withCoordinator { port in
+            let number = try #require(port.url.split(separator: ":").last.flatMap { UInt16($0) })
+            let text = try await exchange(
+                number, "HEAD \(path) HTTP/1.1\r\nHost: x\r\n\r\nGET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            let answers = text.split(separator: "\r\n\r\n", maxSplits: 1)
+            #expect(answers.first?.hasPrefix("HTTP/1.1 4") == true)
+            #expect(answers.last?.hasPrefix("HTTP/1.1 ") == true, "\(text)")
+        }
+    }
+
+    /// What the server says to these bytes until it closes the connection.
+    private func exchange(_ port: UInt16, _ words: String) async throws -> String {
+        // It blocks: on a thread of its own.
+        try await withCheckedThrowingContinuation { done in
+            DispatchQueue.global().async { done.resume(with: Result { try RegistryTests.exchangeBlocking(port, words) }) }
+        }
+    }
+
+    private static func exchangeBlocking(_ port: UInt16, _ words: String) throws -> String {
+        let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+        defer { close(descriptor) }
+        var patience = timeval(tv_sec: 10, tv_usec: 0)
+        setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &patience, socklen_t(MemoryLayout<timeval>.size))
+        var address = sockaddr_in()
+        address.sin_family = sa_family_t(AF_INET)
+        address.sin_port = port.bigEndian
+        address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
+        let connected = withUnsafePointer(to: &address) {
+            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
+            }
+        }
+        try #require(connected == 0)
+        let bytes = Array(words.utf8)
+        try #require(send(descriptor, bytes, bytes.count, Int32(MSG_NOSIGNAL)) == bytes.count)
+        var answer: [UInt8] = []
+        var piece = [UInt8](repeating: 0, count: 4096)
+        while case let count = recv(descriptor, &piece, piece.count, 0), count > 0, answer.count < 1 << 20 {
+            answer += piece[..<count]
+        }
+        return String(decoding: answer, as: UTF8.self)
     }
 
     @Test func contentOtherThanItsDigestIsNotKept() async throws {

@@ -64,6 +64,7 @@ import Testing
                     try rewrite(bad, to: path)
                     let rule = ingest(path, in: folder)
                     #expect(["size-mismatch", "digest-mismatch"].contains(rule), "\(position) \(number): \(rule)")
+                    #expect(try Peer.believe(path, in: folder)?.wrong == 1)
                     #expect(try leftovers(folder).isEmpty)
                 }
             }
@@ -78,10 +79,13 @@ import Testing
             try HostileCargo().write(layer: try layer(folder), to: path, keys: [key])
             let good = try entries(path)
             let index = String(decoding: good[1].content, as: UTF8.self)
+            let root = try CargoArchive(path: path).root.digest.description
             func tried(_ text: String) throws -> String {
                 var bad = good
                 bad[1].content = Array(text.utf8)
                 try rewrite(bad, to: path)
+                // Whoever believes the index starts this cargo.
+                #expect(try Peer.believe(path, in: folder)?.root == root)
                 return ingest(path, in: folder, policy: .trusted(policy))
             }
             #expect(try tried(index) == "accepted")
@@ -153,6 +157,10 @@ import Testing
                 var cargo = HostileCargo()
                 cargo.name = name
                 try cargo.write(layer: try layer(folder), to: path, keys: keys, claims: claims)
+                // Without the question who signed it, it runs.
+                try folder.makeFolder("careless")
+                defer { try? folder.removeTree("careless") }
+                #expect(ingest(path, in: try folder.folder("careless")) == "accepted")
                 return ingest(path, in: folder, policy: .trusted(policy))
             }
             #expect(try tried([], policy) == "unsigned")
@@ -186,6 +194,8 @@ import Testing
             let evil = try CargoArchive(path: path)
             try evil.rewritten(signatures: [try SignatureArtifact(bundle: bundle, root: evil.root)]).write(to: path)
             #expect(ingest(path, in: folder, policy: .trusted(policy)) == "signature-digest")
+            #expect(try leftovers(folder).isEmpty)
+            #expect(ingest(path, in: folder) == "accepted", "this attack shows nothing")
         }
     }
 
@@ -221,6 +231,8 @@ import Testing
             let file = try File.open(path, .readWrite)
             try file.write([UInt8](repeating: 0x41, count: Int(try file.status().size)))
             guard case .tree(let tree) = try #require(stored.parts.first) else { return }
+            // Whoever opens the verified path again reads the other bytes.
+            #expect(try File.open(path).bytes(at: 0, count: 8) == [UInt8](repeating: 0x41, count: 8))
             #expect(try File.contents(of: tree.appending("main.sh"), limit: 100) == Array("echo hello\n".utf8))
             #expect(ingest(path, in: folder) == "archive")
         }
