@@ -121,11 +121,28 @@ final class LogSegment: Sendable {
 
     // MARK: Records
 
+    private static func code(of stream: LogChunk.Stream) -> UInt8 {
+        switch stream {
+        case .stdout: 1
+        case .stderr: 2
+        case .answer: 3
+        }
+    }
+
+    private static func stream(of code: UInt8) -> LogChunk.Stream? {
+        switch code {
+        case 1: .stdout
+        case 2: .stderr
+        case 3: .answer
+        default: nil
+        }
+    }
+
     private static func frame(_ bytes: ArraySlice<UInt8>, _ stream: LogChunk.Stream, _ offset: Int64, into buffer: inout [UInt8])
     {
         let start = buffer.count
         for shift in stride(from: 0, to: 32, by: 8) { buffer.append(UInt8(truncatingIfNeeded: bytes.count >> shift)) }
-        buffer += [stream == .stdout ? 1 : 2, 0, 0, 0]
+        buffer += [code(of: stream), 0, 0, 0]
         for shift in stride(from: 0, to: 64, by: 8) { buffer.append(UInt8(truncatingIfNeeded: offset >> Int64(shift))) }
         let sum = CRC32.of(buffer[start...], bytes)
         for shift in stride(from: 0, to: 32, by: 8) { buffer.append(UInt8(truncatingIfNeeded: sum >> UInt32(shift))) }
@@ -137,11 +154,11 @@ final class LogSegment: Sendable {
         guard let head = try read(headLength, at: position, in: descriptor) else { return nil }
         func number(_ range: Range<Int>) -> UInt64 { range.reversed().reduce(0) { $0 << 8 | UInt64(head[$1]) } }
         let length = Int(number(0..<4))
-        guard length > 0, length <= largestRecord, head[4] == 1 || head[4] == 2,
+        guard length > 0, length <= largestRecord, let stream = stream(of: head[4]),
             let bytes = try read(length, at: position + Int64(headLength), in: descriptor)
         else { return nil }
         if check, UInt64(CRC32.of(head[..<16], bytes[...])) != number(16..<20) { return nil }
-        return LogPiece(stream: head[4] == 1 ? .stdout : .stderr, offset: Int64(bitPattern: number(8..<16)), bytes: bytes)
+        return LogPiece(stream: stream, offset: Int64(bitPattern: number(8..<16)), bytes: bytes)
     }
 
     private static func read(_ count: Int, at position: Int64, in descriptor: FileDescriptor) throws -> [UInt8]? {

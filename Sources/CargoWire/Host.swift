@@ -12,13 +12,15 @@ public struct HostCapabilities: Hashable, Sendable, Codable {
     public var cpu: Double?
     public var memory: ByteCount?
     public var region: String?
+    /// Models that it answers for now, at most 256.
+    public var models: [ServedModel]?
 
     public init(kinds: [String]? = nil) { self.kinds = kinds }
 
     enum CodingKeys: String, CodingKey {
         case kinds, docker, images, encryption
         case maxContextTier = "max_context_tier"
-        case cpu, memory, region
+        case cpu, memory, region, models
     }
 }
 
@@ -147,6 +149,8 @@ public struct ClaimedJob: Hashable, Sendable, Codable {
     public var input: JSONValue?
     public var params: [String: JSONValue]?
     public var files: [File]
+    /// What is asked of a model; then there is neither cargo nor image.
+    public var request: ModelRequest?
     public var resources: Resources?
     public var timeout: Seconds?
     public var tier: Int
@@ -172,9 +176,10 @@ public struct Claim: Hashable, Sendable, Codable {
     }
 }
 
-/// Bytes of a job's standard output or error.
+/// Bytes of a job's standard output or error, or of a model's answer.
 public struct LogChunk: Hashable, Sendable, Codable {
-    public enum Stream: String, Sendable, Codable { case stdout, stderr }
+    /// `answer`: the body of the response to a model request.
+    public enum Stream: String, Sendable, Codable { case stdout, stderr, answer }
 
     public var stream: Stream
     /// Where the chunk begins in the attempt's combined log: bytes of both streams in the order the host read them.
@@ -258,6 +263,9 @@ public struct Completion: Hashable, Sendable, Codable {
     public var error: JobError?
     /// DSSE envelope over the outcome, payload type `application/vnd.longshore.outcome.v1+json` (RULES.md 3).
     public var outcome: JSONValue?
+    /// How the answer to a model request began.
+    public var answer: AnswerHead?
+    public var usage: ModelUsage?
 
     public init(lease: Lease, exit: ExitReport, outputs: [OutputFile]) {
         self.lease = lease
@@ -266,7 +274,7 @@ public struct Completion: Hashable, Sendable, Codable {
     }
 
     enum CodingKeys: String, CodingKey {
-        case lease, outputs, error, outcome
+        case lease, outputs, error, outcome, answer, usage
         case logBytes = "log_bytes"
         case logSHA256 = "log_sha256"
         case logTruncated = "log_truncated"
@@ -287,6 +295,8 @@ public struct Completion: Hashable, Sendable, Codable {
         logTruncated = try container.decodeIfPresent(Bool.self, forKey: .logTruncated)
         logLinesSplit = try container.decodeIfPresent(Int.self, forKey: .logLinesSplit)
         logPausedSeconds = try container.decodeIfPresent(Double.self, forKey: .logPausedSeconds)
+        answer = try container.decodeIfPresent(AnswerHead.self, forKey: .answer)
+        usage = try container.decodeIfPresent(ModelUsage.self, forKey: .usage)
     }
 
     public func encode(to encoder: any Encoder) throws {
@@ -301,6 +311,8 @@ public struct Completion: Hashable, Sendable, Codable {
         try container.encodeIfPresent(logTruncated, forKey: .logTruncated)
         try container.encodeIfPresent(logLinesSplit, forKey: .logLinesSplit)
         try container.encodeIfPresent(logPausedSeconds, forKey: .logPausedSeconds)
+        try container.encodeIfPresent(answer, forKey: .answer)
+        try container.encodeIfPresent(usage, forKey: .usage)
     }
 }
 

@@ -30,7 +30,7 @@ struct LogPrinter {
 
     mutating func print(_ stream: LogChunk.Stream, _ bytes: [UInt8]) {
         switch stream {
-        case .stdout: Streams.write(out.shown(bytes), to: .standardOutput)
+        case .stdout, .answer: Streams.write(out.shown(bytes), to: .standardOutput)
         case .stderr: Streams.write(error.shown(bytes), to: .standardError)
         }
     }
