@@ -93,7 +93,8 @@ extension CargoArchive {
     /// A writer of the same cargo with other signatures.
     public func rewritten(signatures: [SignatureArtifact]) throws -> ArchiveWriter {
         try ArchiveWriter(
-            root: root, rootBytes: rootBytes, content: content, version: referenceVersion, signatures: signatures
+            root: root, rootBytes: documents.rootBytes, content: documents.content, version: documents.version,
+            signatures: signatures
         ) { descriptor in
             guard let range = range(of: descriptor.digest) else {
                 throw Refusal("missing-blob", "the blob \(descriptor.digest) is missing from the archive")

@@ -14,103 +14,56 @@ public final class CargoArchive: Sendable {
     }
 
     public let file: File
-    public let root: Descriptor
-    public let rootBytes: [UInt8]
-    public let content: RootContent
-    /// The cargo's manifest: the root, or for the container kind one of the root's.
-    public let manifest: ImageManifest
-    /// Signatures and the delegations that they stand on.
-    public let signatures: [SignatureArtifact]
-    /// Every blob of the archive in canonical order.
-    public let blobs: [Descriptor]
+    /// Of the file before the first byte of it was read.
+    public let status: FileStatus
+    public let documents: ArchiveDocuments
     private let ranges: [Digest: Range]
-    private let entries: [TarScan.Entry]
-    private let end: Int64
+    private let isCanonical: Bool
+
+    public var root: Descriptor { documents.root }
+    public var manifest: ImageManifest { documents.manifest }
+    public var signatures: [SignatureArtifact] { documents.signatures }
+    /// Every blob of the archive in canonical order.
+    public var blobs: [Descriptor] { documents.blobs }
 
     public convenience init(path: FilePath) throws { try self.init(file: try File.open(path)) }
 
     public init(file: File) throws {
-        guard try file.status().kind == .regular else {
-            throw Refusal("archive", "\(file.path) is not a regular file; write it to disk first")
-        }
         self.file = file
-        (entries, end) = try TarScan.entries(of: file)
-        var documents: [String: TarScan.Entry] = [:]
+        status = try file.status()
+        guard status.kind == .regular else {
+            throw Refusal("archive", "\(file.path) is not a regular file; save it to disk first")
+        }
+        let tar = TarReader(file, length: status.size)
+        var named: [String: Range] = [:]
         var ranges: [Digest: Range] = [:]
-        for entry in entries {
-            if let digest = Digest(hex: entry.name.dropFirst(13)) {
-                guard ranges.updateValue(Range(offset: entry.offset, size: entry.size), forKey: digest) == nil else {
-                    throw TarScan.malformed("the blob \(digest) is in it twice")
-                }
-            } else if documents.updateValue(entry, forKey: entry.name) != nil {
-                throw TarScan.malformed("'\(entry.name)' is in it twice")
-            }
+        while let entry = try tar.next() {
+            let range = Range(offset: entry.offset, size: entry.size)
+            let digest = Digest(hex: entry.name.dropFirst(13))
+            let before = digest.map { ranges.updateValue(range, forKey: $0) } ?? named.updateValue(range, forKey: entry.name)
+            guard before == nil else { throw TarReader.malformed("'\(entry.name)' is in it twice") }
         }
+        isCanonical = tar.isCanonical
         self.ranges = ranges
-        guard let layout = documents["oci-layout"], let indexEntry = documents["index.json"] else {
-            throw TarScan.malformed("oci-layout or index.json is missing")
+        guard let layout = named["oci-layout"], let index = named["index.json"] else {
+            throw TarReader.malformed("oci-layout or index.json is missing")
         }
-        let layoutBytes = try file.bytes(at: layout.offset, count: Int(min(layout.size, 4096)))
-        guard layoutBytes == CargoLayout.ociLayout else { throw Refusal("oci-layout", "oci-layout is not as it must be") }
-        guard indexEntry.size <= Int64(CargoLayout.maximumDocument) else { throw TarScan.malformed("index.json is too long") }
-        let indexBytes = try file.bytes(at: indexEntry.offset, count: Int(indexEntry.size))
-        let read: (Descriptor) throws -> [UInt8] = { descriptor in
-            try CargoArchive.document(descriptor, ranges[descriptor.digest], in: file)
+        guard index.size <= Int64(CargoLayout.maximumDocument) else { throw TarReader.malformed("index.json is too long") }
+        documents = try ArchiveDocuments(
+            layout: file.bytes(at: layout.offset, count: Int(min(layout.size, 4096))),
+            index: file.bytes(at: index.offset, count: Int(index.size))
+        ) { try CargoArchive.document($0, ranges[$0.digest], in: file) }
+        for blob in documents.blobs {
+            guard let range = ranges[blob.digest] else { throw ArchiveDocuments.missing(blob.digest) }
+            guard range.size == blob.size else { throw ArchiveDocuments.wrongSize(blob, range.size) }
         }
-        let index = try StrictJSON.decode(ImageIndex.self, from: indexBytes, limit: CargoLayout.maximumDocument)
-        guard let first = index.manifests.first else { throw Refusal("index", "index.json names no cargo") }
-        guard index.manifests.count <= CargoLayout.maximumSignatures + 1 else {
-            throw Refusal("index", "index.json names more than \(CargoLayout.maximumSignatures) signatures")
-        }
-        root = Descriptor(mediaType: first.mediaType, digest: first.digest, size: first.size)
-        rootBytes = try read(root)
-        content = try RootContent(root: rootBytes, mediaType: root.mediaType, blob: read)
-        guard let cargo = content.cargo else { throw Refusal("not-a-cargo", "the archive holds no cargo manifest") }
-        manifest = cargo
-        var signatures: [SignatureArtifact] = []
-        for descriptor in index.manifests.dropFirst() {
-            let bytes = try read(descriptor)
-            let manifest = try StrictJSON.decode(ImageManifest.self, from: bytes, limit: CargoLayout.maximumDocument)
-            guard let kind = SignatureArtifact.Kind(manifest), let layer = manifest.layers.first else {
-                throw Refusal("index", "index.json names a second manifest that is no signature")
-            }
-            let signature = try SignatureArtifact(kind, bundle: try read(layer), root: root)
-            guard signature.manifest == bytes else {
-                throw Refusal("signature-manifest", "a signature manifest is not as it follows from its bundle and the cargo")
-            }
-            signatures.append(signature)
-        }
-        if !signatures.isEmpty { _ = try read(SignatureArtifact.emptyConfig) }
-        self.signatures = signatures
-        let version = first.annotations?[CargoLayout.refName] ?? ""
-        guard try CargoLayout.index(root: root, version: version, signatures: signatures) == indexBytes else {
-            throw Refusal("index", "index.json holds something that does not follow from the cargo and its signatures")
-        }
-        referenceVersion = version
-        blobs = CargoLayout.order(root: root, content: content, signatures: signatures)
-        for blob in blobs {
-            guard let range = ranges[blob.digest] else {
-                throw Refusal("missing-blob", "the blob \(blob.digest) is missing from the archive")
-            }
-            guard range.size == blob.size else {
-                throw Refusal(
-                    "size-mismatch", "the blob \(blob.digest) has \(range.size) bytes where its descriptor says \(blob.size)")
-            }
-        }
-        guard ranges.count == blobs.count else {
-            throw Refusal("extra-blob", "the archive holds a blob that neither the cargo nor a signature names")
-        }
+        guard ranges.count == documents.blobs.count else { throw ArchiveDocuments.extraBlob }
     }
-
-    /// The version under which `index.json` names the cargo; it must equal the signed one.
-    public let referenceVersion: String
 
     public func range(of digest: Digest) -> Range? { ranges[digest] }
 
     /// The cargo's config, parsed; its name and version are well-formed and the version is the archive's.
-    public func config() throws -> CargoConfig {
-        try CargoConfig.read(try document(manifest.config), referenceVersion: referenceVersion)
-    }
+    public func config() throws -> CargoConfig { try documents.config() }
 
     /// A small blob whole, compared with its digest.
     public func document(_ descriptor: Descriptor) throws -> [UInt8] {
@@ -118,49 +71,50 @@ public final class CargoArchive: Sendable {
     }
 
     private static func document(_ descriptor: Descriptor, _ range: Range?, in file: File) throws -> [UInt8] {
-        guard let range else { throw Refusal("missing-blob", "the blob \(descriptor.digest) is missing from the archive") }
+        guard let range else { throw ArchiveDocuments.missing(descriptor.digest) }
         guard range.size == descriptor.size, range.size <= Int64(CargoLayout.maximumDocument) else {
-            throw Refusal("size-mismatch", "the document \(descriptor.digest) has another size than its descriptor says")
+            throw ArchiveDocuments.wrongSize(descriptor, range.size)
         }
         let bytes = try file.bytes(at: range.offset, count: Int(range.size))
-        guard Digest(of: bytes) == descriptor.digest else {
-            throw Refusal("digest-mismatch", "the document \(descriptor.digest) was damaged or changed")
-        }
+        guard Digest(of: bytes) == descriptor.digest else { throw damaged(descriptor.digest) }
         return bytes
     }
 
     /// Reads a blob in order in bounded pieces, without comparing it with its digest.
     public func read(_ digest: Digest, into sink: (UnsafeRawBufferPointer) throws -> Void) throws {
-        guard let range = ranges[digest] else { throw Refusal("missing-blob", "the blob \(digest) is missing from the archive") }
+        guard let range = ranges[digest] else { throw ArchiveDocuments.missing(digest) }
         try file.read(from: range.offset, count: range.size, into: sink)
     }
 
-    /// Compares headers, padding and end of the tar with what `longshore pack` writes for the same files, in whatever order
+    /// Refuses a tar whose headers, padding or end are not what `longshore pack` writes for the same files, in whatever order
     /// they lie: nothing in the file but its contents may say anything.
     public func checkCanonical() throws {
-        let refusal = Refusal("layout", "the tar around the cargo was changed or written by another tool; pack or pull it again")
-        var position: Int64 = 0
-        for entry in entries {
-            let header = TarHeader.bytes(name: entry.name, size: entry.size, at: position)
-            guard entry.header == position, entry.offset == position + Int64(header.count),
-                try file.bytes(at: position, count: header.count) == header
-            else { throw refusal }
-            let padding = try file.bytes(at: entry.offset + entry.size, count: TarHeader.padding(after: entry.size))
-            guard padding.allSatisfy({ $0 == 0 }) else { throw refusal }
-            position = entry.offset + entry.size + Int64(padding.count)
-        }
-        guard end == position, try file.status().size == position + Int64(TarHeader.trailer) else { throw refusal }
-        guard try file.bytes(at: position, count: TarHeader.trailer).allSatisfy({ $0 == 0 }) else { throw refusal }
+        guard isCanonical else { throw CargoArchive.changed }
     }
 
     /// Hashes every blob and compares it with its digest, `threads` of them at a time.
     public func checkBlobs(threads: Int) throws {
-        try inParallel(blobs.count, threads: threads) { [self] index in
-            var hash = ContentHash()
-            try read(blobs[index].digest) { hash.update($0) }
-            guard hash.digest() == blobs[index].digest else {
-                throw Refusal("digest-mismatch", "the blob \(blobs[index].digest) was damaged or changed")
-            }
-        }
+        try inParallel(blobs.count, threads: threads) { [self] index in try check(blobs[index]) }
+    }
+
+    /// Hashes a blob and compares it with its digest.
+    public func check(_ blob: Descriptor) throws {
+        try CargoArchive.check(blob) { try read(blob.digest, into: $0) }
+    }
+
+    /// The same for a content that is read by `read`.
+    public static func check(
+        _ blob: Descriptor, _ read: ((UnsafeRawBufferPointer) throws -> Void) throws -> Void
+    ) throws {
+        var hash = ContentHash()
+        try read { hash.update($0) }
+        guard hash.digest() == blob.digest else { throw damaged(blob.digest) }
+    }
+
+    static let changed = Refusal(
+        "layout", "the tar around the cargo was changed or written by another tool; pack or pull it again")
+
+    static func damaged(_ digest: Digest) -> Refusal {
+        Refusal("digest-mismatch", "the blob \(digest) in the archive was damaged or changed")
     }
 }

@@ -27,6 +27,16 @@ public final class File: Sendable {
         return File(descriptor: FileDescriptor(rawValue: try check(raw, "open", path.string)), path: path)
     }
 
+    /// This program's standard input where a person wrote `-`, else the file of that path.
+    public static func openOrStandardInput(_ path: FilePath) throws -> File {
+        guard path == "-" else { return try open(path) }
+        do {
+            return File(descriptor: try FileDescriptor.standardInput.duplicate(), path: "the standard input")
+        } catch let errno as Errno {
+            throw FileFailure("read", "the standard input", errno)
+        }
+    }
+
     public func status() throws -> FileStatus {
         var raw = clinux_status()
         try check(clinux_fstat(descriptor.rawValue, &raw), "read the status of", path.string)
@@ -45,6 +55,11 @@ public final class File: Sendable {
             done += read
         }
         return done
+    }
+
+    /// What comes next of a pipe or socket, at most the buffer; 0 at its end. Blocks until something comes.
+    public func readNext(into buffer: UnsafeMutableRawBufferPointer) throws -> Int {
+        try wrap("read") { try descriptor.read(into: buffer) }
     }
 
     /// Exactly `count` bytes at `offset`; fewer is a failure. `count` is the caller's bound.

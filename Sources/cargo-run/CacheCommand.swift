@@ -43,7 +43,7 @@ struct CacheCommand: AsyncParsableCommand {
     struct Add: ParsableCommand {
         static let configuration = CommandConfiguration(
             commandName: "add", abstract: "Verify a .cargo file and store it, without running it.")
-        @Argument(help: "A .cargo file.") var file: String
+        @Argument(help: "A .cargo file; - reads one from the standard input.") var file: String
         @Option(help: "The trust file. Default: trust.json in $LONGSHORE_CONFIG (~/.config/longshore).") var trust: String?
         @Flag(help: "Do not ask for a signature.") var unsigned = false
 
@@ -53,7 +53,8 @@ struct CacheCommand: AsyncParsableCommand {
                 policy = .trusted(try TrustPolicy(contentsOf: trust.map { FilePath($0) } ?? ClientSettings.trustFile()))
             }
             do {
-                let stored = try CacheCommand.open().ingest(archive: FilePath(file), policy: policy)
+                let stored = try CacheCommand.open().ingest(
+                    archive: try File.openOrStandardInput(FilePath(file)), policy: policy)
                 Swift.print("\(stored.digest)")
             } catch let refusal as Refusal {
                 say("\(refusal)")

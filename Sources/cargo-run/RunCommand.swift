@@ -30,7 +30,10 @@ struct RunCommand: AsyncParsableCommand {
 
     enum Backend: String, ExpressibleByArgument, CaseIterable { case sandbox, docker, auto }
 
-    @Argument(help: "A .cargo file, or publisher/name:version of the coordinator that 'longshore login' names.")
+    @Argument(
+        help:
+            "A .cargo file, - for one from the standard input, or publisher/name:version of the coordinator that 'longshore login' names."
+    )
     var cargo: String
 
     @Option(help: "The trust file. Default: trust.json in $LONGSHORE_CONFIG (~/.config/longshore).")
@@ -155,8 +158,8 @@ struct RunCommand: AsyncParsableCommand {
 
     private func ingest(into store: CargoStore) async throws -> StoredCargo {
         let policy = try policy()
-        if FileManager.default.fileExists(atPath: cargo) {
-            return try store.ingest(archive: FilePath(cargo), policy: policy)
+        if cargo == "-" || FileManager.default.fileExists(atPath: cargo) {
+            return try store.ingest(archive: try File.openOrStandardInput(FilePath(cargo)), policy: policy)
         }
         guard let reference = CargoReference(cargo) else {
             throw ClientError(

@@ -61,13 +61,13 @@ struct Push: AsyncParsableCommand {
                 manifest: try archive.document(manifest), mediaType: manifest.mediaType, as: manifest.digest.description)
         }
         let root = archive.root
-        try await registry.push(manifest: archive.rootBytes, mediaType: root.mediaType, as: root.digest.description)
+        try await registry.push(manifest: archive.documents.rootBytes, mediaType: root.mediaType, as: root.digest.description)
         for signature in archive.signatures {
             try await registry.push(
                 manifest: signature.manifest, mediaType: MediaType.imageManifest, as: signature.descriptor.digest.description)
         }
         // The tag comes last: whoever sees it finds cargo and signatures.
-        try await registry.push(manifest: archive.rootBytes, mediaType: root.mediaType, as: version.description)
+        try await registry.push(manifest: archive.documents.rootBytes, mediaType: root.mediaType, as: version.description)
         if json {
             try Streams.json(Answer(reference: reference.description, digest: root.digest, blobs: blobs.count, sent: sent))
         } else {

@@ -1,5 +1,4 @@
 import ArgumentParser
-import CargoArchive
 import CargoArtifact
 import CargoFiles
 import CargoSigning
@@ -11,7 +10,7 @@ struct Verify: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Check that an archive is signed by whom you trust and that not a byte of it was changed.")
 
-    @Argument(help: "A .cargo file.")
+    @Argument(help: "A .cargo file; - reads one from the standard input in one pass.")
     var file: String
 
     @Option(help: "Default: trust.json in the configuration folder.")
@@ -62,7 +61,6 @@ struct Verify: ParsableCommand {
 
     private func check() throws -> VerifiedRelease {
         let policy = try ConfigFolder.trust(trust)
-        let archive = try ArchiveVerification.asRefusals { try CargoArchive(path: FilePath(file)) }
-        return try ArchiveVerification.verify(archive, policy: policy)
+        return try ArchiveVerification.verify(try File.openOrStandardInput(FilePath(file)), policy: policy)
     }
 }

@@ -74,6 +74,21 @@ import Testing
         #expect(allowed.code == 0 && allowed.text == "ran\n", "\(allowed.stderr)")
     }
 
+    @Test func `an archive runs and verifies from a pipe, and is refused there as it is from a file`() async throws {
+        let archive = try await signed()
+        let programs = Stage.programs.path
+        func piped(_ command: String) async throws -> Finished {
+            try await stage.run("/bin/sh", "-c", "cat \(archive) | \(programs)/\(command)")
+        }
+        #expect(try await piped("longshore verify -").code == 0)
+        let run = try await piped("cargo-run -")
+        #expect(run.code == 0 && run.text == "ran\n", "\(run.stderr)")
+        try stage.write(#"{"version":1,"rules":[]}"#, to: "nobody.json")
+        let refused = try await piped("cargo-run - --trust \(stage.path("nobody.json"))")
+        #expect(refused.code == 126 && refused.stdout.isEmpty && refused.stderr.contains("unknown-key"), "\(refused.stderr)")
+        #expect(try await piped("longshore verify - --trust \(stage.path("nobody.json"))").code == 1)
+    }
+
     @Test func `a stranger's signature is refused`() async throws {
         let archive = try await signed("stranger/hello")
         let verify = try await stage.run("longshore", "verify", archive)
