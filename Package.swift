@@ -107,6 +107,13 @@ let package = Package(
                 system,
             ]),
         room(
+            "CargoEndpoints",
+            [
+                "CargoArtifact", "CargoFiles", "CargoWire", nio, system,
+                .product(name: "NIOHTTP1", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+            ]),
+        room(
             "CargoAgent",
             [
                 "CargoArtifact", "CargoClient", "CargoFiles", "CargoRunner", "CargoSigning", "CargoStore", "CargoWire",

@@ -1,0 +1,49 @@
+internal import NIOCore
+internal import NIOPosix
+public import SystemPackage
+
+/// How one model server is reached.
+public enum Dial: Sendable {
+    /// Resolved like any host name, once for each request.
+    case tcp(host: String, port: Int)
+    case unix(FilePath)
+    /// Hands over a connected stream socket, which is the caller's no more: for sockets that must be opened and whose peer must be
+    /// checked in a way of their own (RULES.md 19).
+    case connect(@Sendable () async throws -> CInt)
+
+    /// What the request's `Host` says.
+    var hostHeader: String {
+        switch self {
+        case .tcp(let host, let port): (host.contains(":") ? "[\(host)]" : host) + ":\(port)"
+        case .unix, .connect: "localhost"
+        }
+    }
+
+    /// For messages.
+    public var description: String {
+        switch self {
+        case .tcp: hostHeader
+        case .unix(let path): path.string
+        case .connect: "the engine's socket"
+        }
+    }
+
+    func open<Output: Sendable>(
+        within limit: Duration, initializer: @escaping @Sendable (any Channel) -> EventLoopFuture<Output>
+    ) async throws -> Output {
+        let bootstrap = ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
+            .connectTimeout(TimeAmount(limit))
+            .channelOption(.tcpOption(.tcp_nodelay), value: 1)
+        switch self {
+        case .tcp(let host, let port):
+            return try await bootstrap.connect(host: host, port: port, channelInitializer: initializer)
+        case .unix(let path):
+            return try await ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
+                .connectTimeout(TimeAmount(limit))
+                .connect(unixDomainSocketPath: path.string, channelInitializer: initializer)
+        case .connect(let socket):
+            return try await ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
+                .withConnectedSocket(try await socket(), channelInitializer: initializer)
+        }
+    }
+}

@@ -1,0 +1,74 @@
+public import CargoWire
+
+/// Answers requests to models: engines that the host starts, servers that it found, or several of those.
+public protocol ModelService: Sendable {
+    /// What can be asked now.
+    func models() async -> [ServedModel]
+
+    /// Answers in OpenAI's shape (`infer`: KServe's), whatever the backend speaks.
+    ///
+    /// `head` is called once, then `body` for each piece as it comes; awaiting them is the back-pressure, and cancelling the task
+    /// ends the backend's work. Throws `ModelFailure`: before `head` the client gets it as an error; after it the stream ends with an
+    /// error event that the caller writes.
+    @concurrent func answer(
+        _ request: ModelRequest, account: String,
+        head: @Sendable (AnswerHead) async throws -> Void, body: @Sendable ([UInt8]) async throws -> Void
+    ) async throws -> ModelUsage?
+}
+
+/// Why a request to a model has no answer, or no whole one.
+public struct ModelFailure: Error, Hashable, Sendable, CustomStringConvertible {
+    /// A word that a program can switch on; the set grows.
+    public enum Code: String, Hashable, Sendable, CaseIterable {
+        /// The request itself: a field, its type, its size, or something that the model cannot do.
+        case badRequest = "bad_request"
+        case modelNotFound = "model_not_found"
+        /// The backend is full, or loads the model just now.
+        case overloaded
+        /// Nobody listens there, or the backend ended.
+        case unavailable = "model_unavailable"
+        /// The backend was silent for longer than the host waits.
+        case timedOut = "model_timed_out"
+        /// What the backend sent is not what its protocol allows, or more than the host takes.
+        case badAnswer = "bad_answer"
+        /// The backend said that it failed.
+        case failed = "model_failed"
+    }
+
+    public var code: Code
+    /// The HTTP status that a client gets when nothing was answered yet.
+    public var status: Int
+    /// One sentence.
+    public var message: String
+    /// Another try, here or on another host, may help.
+    public var retryable: Bool
+
+    public init(_ code: Code, status: Int? = nil, message: String, retryable: Bool? = nil) {
+        self.code = code
+        self.status = status ?? code.status
+        self.message = message
+        self.retryable = retryable ?? code.isRetryable
+    }
+
+    public var description: String { "\(code.rawValue): \(message)" }
+}
+
+extension ModelFailure.Code {
+    /// The HTTP status for a failure of this kind.
+    public var status: Int {
+        switch self {
+        case .badRequest: 400
+        case .modelNotFound: 404
+        case .overloaded: 503
+        case .unavailable, .badAnswer, .failed: 502
+        case .timedOut: 504
+        }
+    }
+
+    var isRetryable: Bool {
+        switch self {
+        case .overloaded, .unavailable, .timedOut: true
+        case .badRequest, .modelNotFound, .badAnswer, .failed: false
+        }
+    }
+}
