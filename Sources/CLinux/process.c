@@ -149,7 +149,7 @@ int clinux_mapped_tree(int file, int user_namespace) {
     return -1;
 }
 
-int clinux_sealed_file(const char *name, const void *bytes, size_t count, int executable) {
+int clinux_open_file(const char *name, int executable) {
     unsigned flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
     int low = memfd_create(name, flags | (executable ? MFD_EXEC : MFD_NOEXEC_SEAL));
     if (low < 0 && errno == EINVAL) low = memfd_create(name, flags);
@@ -157,19 +157,25 @@ int clinux_sealed_file(const char *name, const void *bytes, size_t count, int ex
     // Above the low numbers, which clinux_start gives to what the program inherits.
     int file = clinux_duplicate_high(low);
     close(low);
-    if (file < 0) return -1;
+    return file;
+}
+
+int clinux_fill_and_seal(int file, const void *bytes, size_t count) {
     const char *at = bytes;
     while (count > 0) {
         ssize_t written = write(file, at, count);
         if (written < 0 && errno == EINTR) continue;
-        if (written <= 0) goto failed;
+        if (written <= 0) return -1;
         at += written;
         count -= (size_t)written;
     }
-    if (lseek(file, 0, SEEK_SET) < 0) goto failed;
-    if (fcntl(file, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0) goto failed;
-    return file;
-failed:;
+    if (lseek(file, 0, SEEK_SET) < 0) return -1;
+    return fcntl(file, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
+}
+
+int clinux_sealed_file(const char *name, const void *bytes, size_t count, int executable) {
+    int file = clinux_open_file(name, executable);
+    if (file < 0 || clinux_fill_and_seal(file, bytes, count) == 0) return file;
     int error = errno;
     close(file);
     errno = error;

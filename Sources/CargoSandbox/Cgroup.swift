@@ -10,6 +10,10 @@ protocol Cgroup: Sendable {
     func outOfMemoryKills() -> Int
     /// Processor seconds of all its processes, or nil.
     func cpuSeconds() -> Double?
+    /// The same cgroup with its limits set, before anything runs in it. When it throws, the caller removes it.
+    func limited(by limits: SandboxSpec.Limits) throws(SandboxError) -> any Cgroup
+    /// Removes it at once where nothing is left in it; false where something is.
+    func removeEmpty() -> Bool
     /// Removes it, after killing what may be left.
     func remove()
 }

@@ -2,25 +2,51 @@ import Glibc
 
 /// A job's cgroups on v1 hierarchies: one folder per controller.
 final class CgroupV1: Cgroup {
+    private let parents: [String: String]
+    private let name: String
     private let folders: [String: String]
 
     var birthplace: Descriptor? { nil }
     var joins: [String] { Set(folders.values).sorted().map { $0 + "/tasks" } }
 
-    /// Makes the folders and writes the limits. `name` is unique on this host.
-    init(parents: [String: String], name: String, limits: SandboxSpec.Limits) throws(SandboxError) {
+    /// Makes the folders. `name` is unique on this host.
+    convenience init(parents: [String: String], name: String) throws(SandboxError) {
+        // Each hierarchy costs a launch a folder and a move: disks are joined only where they are limited.
+        let folders = try CgroupV1.make(parents.filter { $0.key != "blkio" }, name)
+        self.init(parents: parents, name: name, folders: folders)
+    }
+
+    private init(parents: [String: String], name: String, folders: [String: String]) {
+        self.parents = parents
+        self.name = name
+        self.folders = folders
+    }
+
+    private static func make(_ parents: [String: String], _ name: String) throws(SandboxError) -> [String: String] {
         var folders: [String: String] = [:]
-        do throws(SystemError) {
-            // Each hierarchy costs a launch a folder and a move: disks are joined only where they are limited.
-            for (controller, parent) in parents where controller != "blkio" || limits.diskRate != nil {
-                mkdir(parent, 0o755)
-                let folder = parent + "/" + name
-                // Several controllers may share one hierarchy (cpu,cpuacct).
-                guard folders.values.contains(folder) || mkdir(folder, 0o755) == 0 else {
-                    throw SystemError("make the cgroup \(folder)")
-                }
-                folders[controller] = folder
+        for (controller, parent) in parents {
+            mkdir(parent, 0o755)
+            let folder = parent + "/" + name
+            // Several controllers may share one hierarchy (cpu,cpuacct).
+            guard folders.values.contains(folder) || mkdir(folder, 0o755) == 0 else {
+                let error = SystemError("make the cgroup \(folder)")
+                for folder in Set(folders.values) { rmdir(folder) }
+                throw refused(error)
             }
+            folders[controller] = folder
+        }
+        return folders
+    }
+
+    private static func refused(_ error: SystemError) -> SandboxError {
+        SandboxError(
+            .refused, mechanism: "cgroup",
+            "the job's limits cannot be set (\(error)); run as a user that may write cgroups, or allow it to be missing with --allow-missing cgroup"
+        )
+    }
+
+    func limited(by limits: SandboxSpec.Limits) throws(SandboxError) -> any Cgroup {
+        do throws(SystemError) {
             if let folder = folders["memory"], let bytes = limits.memory {
                 try SmallFile.write(String(bytes), to: folder + "/memory.limit_in_bytes")
                 // With swap; absent where the kernel does not account for it.
@@ -38,24 +64,26 @@ final class CgroupV1: Cgroup {
                 try SmallFile.write(String(max(1000, Int(cores * 100_000))), to: folder + "/cpu.cfs_quota_us")
             }
         } catch {
-            for folder in Set(folders.values) { rmdir(folder) }
-            throw SandboxError(
-                .refused, mechanism: "cgroup",
-                "the job's limits cannot be set (\(error)); run as a user that may write cgroups, or allow it to be missing with --allow-missing cgroup"
-            )
+            throw CgroupV1.refused(error)
         }
-        self.folders = folders
-        guard let rate = limits.diskRate else { return }
+        guard let rate = limits.diskRate else { return self }
+        guard let parent = parents["blkio"] else {
+            throw CgroupLayout.noDiskRate(SystemError("find the cgroup controller blkio", ENOENT))
+        }
+        let folder = parent + "/" + name
+        mkdir(parent, 0o755)
+        // It may be there: blkio can share another controller's hierarchy.
+        mkdir(folder, 0o755)
         do throws(SystemError) {
-            guard let folder = folders["blkio"] else { throw SystemError("find the cgroup controller blkio", ENOENT) }
             let disk = try CgroupLayout.disk(rate)
             for way in ["read", "write"] {
                 try SmallFile.write("\(disk.device) \(disk.bytes)", to: folder + "/blkio.throttle.\(way)_bps_device")
             }
         } catch {
-            remove()
+            if !folders.values.contains(folder) { rmdir(folder) }
             throw CgroupLayout.noDiskRate(error)
         }
+        return CgroupV1(parents: parents, name: name, folders: folders.merging(["blkio": folder]) { $1 })
     }
 
     func outOfMemoryKills() -> Int {
@@ -69,6 +97,8 @@ final class CgroupV1: Cgroup {
         else { return nil }
         return nanoseconds / 1e9
     }
+
+    func removeEmpty() -> Bool { Set(folders.values).allSatisfy { rmdir($0) == 0 || errno == ENOENT } }
 
     func remove() {
         for folder in Set(folders.values) { CgroupFolder.remove(folder) }

@@ -6,13 +6,28 @@ final class CgroupV2: Cgroup {
     let birthplace: Descriptor?
     var joins: [String] { [] }
 
-    /// Turns the controllers on below `parent` and makes the job's folder with its limits.
-    init(parent: String, name: String, limits: SandboxSpec.Limits) throws(SandboxError) {
+    /// Turns the controllers on below `parent` and makes the job's folder.
+    init(parent: String, name: String) throws(SandboxError) {
         folder = parent + "/" + name
         do throws(SystemError) {
             try CgroupV2.prepare(parent)
             guard mkdir(folder, 0o755) == 0 else { throw SystemError("make the cgroup \(folder)") }
             birthplace = try Descriptor.open(folder, O_RDONLY | O_DIRECTORY)
+        } catch {
+            rmdir(folder)
+            throw CgroupV2.refused(error)
+        }
+    }
+
+    private static func refused(_ error: SystemError) -> SandboxError {
+        SandboxError(
+            .refused, mechanism: "cgroup",
+            "the job's limits cannot be set (\(error)); run as root or with a delegated cgroup (systemd: Delegate=yes), or allow it to be missing with --allow-missing cgroup"
+        )
+    }
+
+    func limited(by limits: SandboxSpec.Limits) throws(SandboxError) -> any Cgroup {
+        do throws(SystemError) {
             if let bytes = limits.memory {
                 try SmallFile.write(String(bytes), to: folder + "/memory.max")
                 try? SmallFile.write("0", to: folder + "/memory.swap.max")
@@ -25,20 +40,16 @@ final class CgroupV2: Cgroup {
                 try SmallFile.write("\(max(1000, Int(cores * 100_000))) 100000", to: folder + "/cpu.max")
             }
         } catch {
-            rmdir(folder)
-            throw SandboxError(
-                .refused, mechanism: "cgroup",
-                "the job's limits cannot be set (\(error)); run as root or with a delegated cgroup (systemd: Delegate=yes), or allow it to be missing with --allow-missing cgroup"
-            )
+            throw CgroupV2.refused(error)
         }
-        guard let rate = limits.diskRate else { return }
+        guard let rate = limits.diskRate else { return self }
         do throws(SystemError) {
             let disk = try CgroupLayout.disk(rate)
             try SmallFile.write("\(disk.device) rbps=\(disk.bytes) wbps=\(disk.bytes)", to: folder + "/io.max")
         } catch {
-            remove()
             throw CgroupLayout.noDiskRate(error)
         }
+        return self
     }
 
     /// Makes the parent and enables the controllers on the way to it. A cgroup with processes of its own cannot hand
@@ -71,6 +82,8 @@ final class CgroupV2: Cgroup {
     func cpuSeconds() -> Double? {
         SmallFile.number("usage_usec", in: folder + "/cpu.stat").map { Double($0) / 1e6 }
     }
+
+    func removeEmpty() -> Bool { rmdir(folder) == 0 || errno == ENOENT }
 
     func remove() {
         try? SmallFile.write("1", to: folder + "/cgroup.kill")

@@ -172,10 +172,11 @@ public final class ConfinedProcess: Sendable {
         let exact = cgroup?.cpuSeconds()
         let kills = cgroup?.outOfMemoryKills() ?? 0
         let (cgroup, user) = (cgroup, user)
-        try? await WorkThread.launching.run {
-            cgroup?.remove()
-            withExtendedLifetime(user) {}
+        if let cgroup, !cgroup.removeEmpty() {
+            // Waiting for the kernel is the launching thread's to do.
+            try? await WorkThread.launching.run { cgroup.remove() }
         }
+        withExtendedLifetime(user) {}
         return ProcessEnding(
             exitCode: killed != 0 || timedOut ? nil : Int(clinux_exit_code(rawStatus)), signal: killed == 0 ? nil : Int(killed),
             timedOut: timedOut, outOfMemoryKills: kills, wallSeconds: wall,

@@ -37,7 +37,7 @@ extension Doctor {
         var spec = SandboxSpec(command: [])
         spec.limits.diskRate = .init(bytes: 1 << 20, under: home)
         do throws(SandboxError) {
-            try sandbox.cgroup(for: spec)?.remove()
+            try sandbox.cgroup(for: spec).remove()
             let v1 =
                 if case .legacy = sandbox.layout { " (v1: reads, and writes that do not go through the page cache)" } else { "" }
             return Finding(

@@ -90,7 +90,7 @@ public struct Doctor: Sendable {
         var spec = SandboxSpec(command: [])
         spec.limits = .init(memory: 64 << 20, processes: 16, cpu: 1)
         do throws(SandboxError) {
-            try sandbox.cgroup(for: spec)?.remove()
+            try sandbox.cgroup(for: spec).remove()
             let place =
                 switch sandbox.layout {
                 case .unified(let parent): "v2 at \(parent)"

@@ -1,76 +1,35 @@
 import CLinux
 import Glibc
 
-/// One start of `cargo-init`, on the launching thread: descriptors, clone, user id map, cgroup, the command's exec.
+/// One launch on a `cargo-init` that waits: the plan handed over, user id map, the command's exec. On the launching thread.
 struct LaunchAttempt {
     /// Longest time from clone to exec, in milliseconds: a source on a dead network file system must not hang the rest.
     private static let patience: Int32 = 30_000
 
-    let program: Descriptor
+    let waiting: WaitingInit
     let plan: LaunchPlan
     let spec: SandboxSpec
     let user: JobUser
     let cgroup: (any Cgroup)?
+    /// Nanoseconds of `Clock`.
+    let started: UInt64
 
+    /// When it throws, nothing runs and `waiting` is to be ended.
     func run() throws -> ConfinedProcess {
-        let started = Clock.nanoseconds()
-        let bytes = plan.bytes
-        let planFile = Descriptor(
-            try check("make the launch plan's file") {
-                bytes.withUnsafeBytes { clinux_sealed_file("plan", $0.baseAddress, $0.count, 0) }
-            })
-        let input = try standardInput()
-        let output = try Descriptor.pipe()
-        let errors = try Descriptor.pipe()
-        let failure = try Descriptor.pipe()
-        let status = try Descriptor.pipe()
-        let control = try Descriptor.socketPair()
-
-        var inherited = [input, output.write, errors.write, planFile, failure.write, status.write, control.1]
-        inherited += spec.mounts.map(\.tree)
-        for index in inherited.indices where inherited[index].number < inherited.count {
-            inherited[index] = try inherited[index].raised()
-        }
-        let numbers = inherited.map(\.number)
-        var namespaces = Namespaces.user | Namespaces.mount | Namespaces.pid | Namespaces.ipc | Namespaces.uts
-        if spec.network != .host { namespaces |= Namespaces.network }
-        var pidfd: Int32 = -1
-        let process = numbers.withUnsafeBufferPointer { numbers in
-            var start = clinux_start_arguments(
-                program: program.number, descriptors: numbers.baseAddress, descriptor_count: Int32(numbers.count),
-                namespaces: UInt64(namespaces), cgroup: cgroup?.birthplace?.number ?? -1)
-            return clinux_start(&start, &pidfd)
-        }
-        guard process > 0 else { throw refusedStart(errno) }
-        let handle = Descriptor(pidfd)
-        for descriptor in inherited { descriptor.closeNow() }
-        for end in [output.write, errors.write, failure.write, status.write, control.1] { end.closeNow() }
         let beside: (proxy: EgressProxy?, tracer: CallTracer?)
+        try waiting.give(plan)
         do {
-            do {
-                beside = try supervise(process, control.0)
-            } catch {
-                // A cargo-init that has ended said why.
-                try awaitExecution(failure.read)
-                throw error
-            }
-            try awaitExecution(failure.read)
+            beside = try supervise(waiting.process, waiting.control)
         } catch {
-            end(process, handle)
+            // A cargo-init that has ended said why.
+            try awaitExecution(waiting.failure)
             throw error
         }
+        try awaitExecution(waiting.failure)
         return try ConfinedProcess(
-            processID: process, handle: handle, standardOutput: output.read, standardError: errors.read, status: status.read,
-            control: control.0, cgroup: cgroup, user: user, proxy: beside.proxy, tracer: beside.tracer,
-            started: started)
-    }
-
-    private func standardInput() throws -> Descriptor {
-        guard let bytes = spec.standardInput else { return try Descriptor.open("/dev/null", O_RDONLY) }
-        return Descriptor(
-            try check("make standard input") {
-                bytes.withUnsafeBytes { clinux_sealed_file("input", $0.baseAddress, $0.count, 0) }
-            })
+            processID: waiting.process, handle: waiting.handle, standardOutput: waiting.standardOutput,
+            standardError: waiting.standardError, status: waiting.status, control: waiting.control, cgroup: cgroup, user: user,
+            proxy: beside.proxy, tracer: beside.tracer, started: started)
     }
 
     /// Gives the process its user id, for which it waits.
@@ -141,23 +100,5 @@ struct LaunchAttempt {
             )
         }
         return SandboxError(.failed, "the sandbox could not \(step.purpose): \(SystemError.text(code))")
-    }
-
-    private func refusedStart(_ code: Int32) -> SandboxError {
-        let text = SystemError.text(code)
-        switch code {
-        case EPERM, ENOSPC, EUSERS:
-            return SandboxError(
-                .refused, mechanism: "namespaces",
-                "this host does not let this user make namespaces (\(text)); allow unprivileged user namespaces (user.max_user_namespaces, kernel.apparmor_restrict_unprivileged_userns) or run as root"
-            )
-        default: return SandboxError(.failed, "cargo-init could not be started: \(text)")
-        }
-    }
-
-    private func end(_ process: Int32, _ handle: Descriptor) {
-        _ = clinux_pidfd_signal(handle.number, SIGKILL)
-        var status: Int32 = 0
-        while waitpid(process, &status, 0) < 0 && errno == EINTR {}
     }
 }

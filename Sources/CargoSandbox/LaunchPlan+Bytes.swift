@@ -2,12 +2,14 @@
 extension LaunchPlan {
     var bytes: [UInt8] {
         var writer = PlanWriter()
+        // A filter alone is several thousand bytes.
+        writer.bytes.reserveCapacity(32 << 10)
+        writer.number(0x3150_534c)
+        writer.number(0)
+        writer.number(UInt32(steps.count))
         for step in steps { step.write(to: &writer) }
-        var header = PlanWriter()
-        header.number(0x3150_534c)
-        header.number(UInt32(12 + writer.bytes.count))
-        header.number(UInt32(steps.count))
-        return header.bytes + writer.bytes
+        writer.setNumber(writer.bytes.count, at: 4)
+        return writer.bytes
     }
 }
 
@@ -16,8 +18,13 @@ private struct PlanWriter {
     var bytes: [UInt8] = []
 
     mutating func number(_ value: some BinaryInteger) {
-        let word = UInt32(truncatingIfNeeded: value)
-        for shift in [0, 8, 16, 24] as [UInt32] { bytes.append(UInt8(truncatingIfNeeded: word >> shift)) }
+        withUnsafeBytes(of: UInt32(truncatingIfNeeded: value).littleEndian) { bytes.append(contentsOf: $0) }
+    }
+
+    mutating func setNumber(_ value: Int, at offset: Int) {
+        withUnsafeBytes(of: UInt32(truncatingIfNeeded: value).littleEndian) { word in
+            for index in 0..<4 { bytes[offset + index] = word[index] }
+        }
     }
 
     mutating func long(_ value: UInt64) {
@@ -27,12 +34,24 @@ private struct PlanWriter {
 
     mutating func blob(_ blob: [UInt8]) {
         number(blob.count)
-        bytes += blob
+        bytes.append(contentsOf: blob)
+        pad()
+    }
+
+    private mutating func pad() {
         while bytes.count % 4 != 0 { bytes.append(0) }
     }
 
     /// A text ends at its first zero byte: what stands behind it would be another text to the kernel.
-    mutating func text(_ text: String) { blob(text.utf8.prefix { $0 != 0 } + [0]) }
+    mutating func text(_ text: String) {
+        let start = bytes.count
+        number(0)
+        bytes.append(contentsOf: text.utf8)
+        if let zero = bytes[(start + 4)...].firstIndex(of: 0) { bytes.removeSubrange(zero...) }
+        bytes.append(0)
+        setNumber(bytes.count - start - 4, at: start)
+        pad()
+    }
 
     mutating func texts(_ texts: [String]) {
         number(texts.count)
@@ -41,10 +60,11 @@ private struct PlanWriter {
 
     /// One step; `body` writes its payload.
     mutating func step(_ operation: UInt32, _ body: (inout PlanWriter) -> Void = { _ in }) {
-        var payload = PlanWriter()
-        body(&payload)
         number(operation)
-        blob(payload.bytes)
+        let start = bytes.count
+        number(0)
+        body(&self)
+        setNumber(bytes.count - start - 4, at: start)
     }
 }
 

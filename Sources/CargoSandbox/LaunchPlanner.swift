@@ -21,6 +21,12 @@ struct LaunchPlanner {
         self.filter = filter
     }
 
+    /// What `cargo-init` is born into. The cgroup namespace comes later, when it has joined its cgroups.
+    static func namespaces(of spec: SandboxSpec) -> UInt {
+        let own = Namespaces.user | Namespaces.mount | Namespaces.pid | Namespaces.ipc | Namespaces.uts
+        return spec.network == .host ? own : own | Namespaces.network
+    }
+
     /// DESIGN.md section 6: sources, cgroup, identity, mounts, pivot, cgroup namespace, rights given up, command.
     func plan() -> LaunchPlan {
         var root = RootPlanner(spec: spec, host: host)

@@ -30,35 +30,11 @@ public final class OwnerMapping: Sendable {
         return tree < 0 ? nil : Mount(tree: Descriptor(tree))
     }
 
-    /// `cargo-init` in a user namespace waits for its word, which never comes: the namespace is taken, and its end closes.
+    /// `cargo-init` in a user namespace waits for its plan, which never comes: the namespace is taken, and it is ended.
     private static func namespace(_ program: Descriptor, _ user: JobUser) throws -> Descriptor {
-        let bytes = LaunchPlan(steps: [.await]).bytes
-        let plan = Descriptor(
-            try check("make a plan's file") {
-                bytes.withUnsafeBytes { clinux_sealed_file("plan", $0.baseAddress, $0.count, 0) }
-            })
-        let null = try Descriptor.open("/dev/null", O_RDWR)
-        let control = try Descriptor.socketPair()
-        var inherited = [null, null, null, plan, null, null, control.1]
-        for index in inherited.indices where inherited[index].number < inherited.count {
-            inherited[index] = try inherited[index].raised()
-        }
-        let numbers = inherited.map(\.number)
-        var pidfd: Int32 = -1
-        let process = numbers.withUnsafeBufferPointer { numbers in
-            var start = clinux_start_arguments(
-                program: program.number, descriptors: numbers.baseAddress, descriptor_count: Int32(numbers.count),
-                namespaces: UInt64(Namespaces.user), cgroup: -1)
-            return clinux_start(&start, &pidfd)
-        }
-        guard process > 0 else { throw SystemError("make a user namespace") }
-        let handle = Descriptor(pidfd)
-        defer {
-            _ = clinux_pidfd_signal(handle.number, SIGKILL)
-            var status: Int32 = 0
-            while waitpid(process, &status, 0) < 0 && errno == EINTR {}
-        }
-        let folder = "/proc/\(process)"
+        let waiting = try WaitingInit(program: program, namespaces: Namespaces.user)
+        defer { waiting.end() }
+        let folder = "/proc/\(waiting.process)"
         try SmallFile.write("0 \(user.id) 1", to: folder + "/uid_map")
         try SmallFile.write("0 \(user.id) 1", to: folder + "/gid_map")
         return try Descriptor.open(folder + "/ns/user", O_RDONLY)

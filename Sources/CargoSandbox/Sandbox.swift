@@ -48,7 +48,7 @@ public final class Sandbox: Sendable {
         var missing: [String] = []
         if host.landlockABI == 0, spec.allowMissing.contains("landlock") { missing.append("landlock") }
         if spec.allowMissing.contains("cgroup"),
-            case .failure = Result(catching: { try cgroup(for: SandboxSpec(command: []))?.remove() })
+            case .failure = Result(catching: { try cgroup(for: SandboxSpec(command: [])).remove() })
         {
             missing.append("cgroup")
         }
@@ -56,7 +56,7 @@ public final class Sandbox: Sendable {
             var trial = SandboxSpec(command: [])
             trial.limits.diskRate = rate
             do throws(SandboxError) {
-                try cgroup(for: trial)?.remove()
+                try cgroup(for: trial).remove()
             } catch {
                 if error.mechanism == "disk-rate" { missing.append("disk-rate") }
             }
@@ -104,12 +104,23 @@ public final class Sandbox: Sendable {
         return program
     }
 
-    func cgroup(for spec: SandboxSpec) throws(SandboxError) -> (any Cgroup)? {
+    /// A new cgroup with the limits of `spec`, and nothing in it.
+    func cgroup(for spec: SandboxSpec) throws(SandboxError) -> any Cgroup {
+        let cgroup = try emptyCgroup()
+        do {
+            return try cgroup.limited(by: spec.limits)
+        } catch {
+            cgroup.remove()
+            throw error
+        }
+    }
+
+    private func emptyCgroup() throws(SandboxError) -> any Cgroup {
         // The process id says whose cgroup was left behind; the random part tells process namespaces apart.
         let name = "job-\(getpid())-" + String(UInt64.random(in: 0 ... .max), radix: 36)
         switch layout {
-        case .unified(let parent): return try CgroupV2(parent: parent, name: name, limits: spec.limits)
-        case .legacy(let parents): return try CgroupV1(parents: parents, name: name, limits: spec.limits)
+        case .unified(let parent): return try CgroupV2(parent: parent, name: name)
+        case .legacy(let parents): return try CgroupV1(parents: parents, name: name)
         case .absent(let why):
             throw SandboxError(
                 .refused, mechanism: "cgroup", "\(why); mount cgroup2, or allow it to be missing with --allow-missing cgroup")
@@ -118,25 +129,66 @@ public final class Sandbox: Sendable {
 
     /// On the launching thread: everything from the cgroup to the executed command.
     private func start(_ planner: LaunchPlanner, spec: SandboxSpec, user: JobUser) throws -> ConfinedProcess {
-        var cgroup: (any Cgroup)?
-        do throws(SandboxError) {
-            cgroup = try self.cgroup(for: spec)
-        } catch {
-            guard let mechanism = error.mechanism, spec.allowMissing.contains(mechanism) else { throw error }
-            if mechanism == "disk-rate" {
-                var rest = spec
-                rest.limits.diskRate = nil
-                cgroup = try self.cgroup(for: rest)
-            }
-        }
+        let started = Clock.nanoseconds()
+        let (waiting, empty) = try waitingInit(spec)
+        // From here on cargo-init starts on its own processor, beside what its plan is made of.
+        var cgroup = empty
         do {
+            cgroup = try limited(empty, spec)
             var planner = planner
             planner.joins = cgroup?.joins ?? []
-            return try LaunchAttempt(program: program, plan: planner.plan(), spec: spec, user: user, cgroup: cgroup).run()
+            return try LaunchAttempt(
+                waiting: waiting, plan: planner.plan(), spec: spec, user: user, cgroup: cgroup, started: started
+            ).run()
+        } catch {
+            waiting.end()
+            cgroup?.remove()
+            throw error
+        }
+    }
+
+    /// A new `cargo-init` in a new cgroup; without one where the operator allows that.
+    private func waitingInit(_ spec: SandboxSpec) throws -> (WaitingInit, (any Cgroup)?) {
+        var cgroup: (any Cgroup)?
+        do throws(SandboxError) {
+            cgroup = try emptyCgroup()
+        } catch {
+            guard let mechanism = error.mechanism, spec.allowMissing.contains(mechanism) else { throw error }
+        }
+        do {
+            let waiting = try WaitingInit(
+                program: program, namespaces: LaunchPlanner.namespaces(of: spec), birthplace: cgroup?.birthplace,
+                input: spec.standardInputFile(), trees: spec.mounts.map(\.tree))
+            return (waiting, cgroup)
         } catch {
             cgroup?.remove()
             throw error
         }
+    }
+
+    /// The cgroup with the limits of `spec`, less those that the operator allows to be missing.
+    private func limited(_ cgroup: (any Cgroup)?, _ spec: SandboxSpec) throws(SandboxError) -> (any Cgroup)? {
+        guard let cgroup else { return nil }
+        do throws(SandboxError) {
+            return try cgroup.limited(by: spec.limits)
+        } catch {
+            guard let mechanism = error.mechanism, spec.allowMissing.contains(mechanism) else { throw error }
+            guard mechanism == "disk-rate" else { return cgroup }
+            var rest = spec.limits
+            rest.diskRate = nil
+            return try cgroup.limited(by: rest)
+        }
+    }
+}
+
+extension SandboxSpec {
+    /// What the command reads as standard input; nil is nothing.
+    fileprivate func standardInputFile() throws -> Descriptor? {
+        guard let bytes = standardInput else { return nil }
+        return Descriptor(
+            try check("make standard input") {
+                bytes.withUnsafeBytes { clinux_sealed_file("input", $0.baseAddress, $0.count, 0) }
+            })
     }
 }
 

@@ -35,14 +35,18 @@ long step_join(struct reader *in) {
 }
 
 // Waits for the supervisor's word; a supervisor that is gone ends the launch.
-long step_await(struct reader *in) {
-    (void)in;
+long await_word(char expected) {
     for (;;) {
         char word;
         long got = RAW(SYS_read, FD_CONTROL, &word, 1, 0, 0);
-        if (got == 1) return word == 'G' ? 0 : -ECANCELED;
+        if (got == 1) return word == expected ? 0 : -ECANCELED;
         if (got != -EINTR) leave(1);
     }
+}
+
+long step_await(struct reader *in) {
+    (void)in;
+    return await_word('G');
 }
 
 // user, group, whether supplementary groups can be dropped.

@@ -86,6 +86,9 @@ _Noreturn __attribute__((used)) void cargo_init(void) {
     RAW(SYS_prctl, PR_SET_NAME, "cargo-init", 0, 0, 0);
     RAW(SYS_umask, 0, 0, 0, 0, 0);
 
+    // This process starts beside the making of its plan: the supervisor says when it is there.
+    long told = await_word('P');
+    if (told < 0) report(0, told);
     uint32_t header[3];
     if (RAW(SYS_pread64, FD_PLAN, header, sizeof header, 0, 0) != sizeof header || header[0] != PLAN_MAGIC)
         report(0, -EBADMSG);

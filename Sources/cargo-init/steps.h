@@ -21,6 +21,7 @@ long step_read_only(struct reader *in);
 
 // confine.c
 long step_join(struct reader *in);
+long await_word(char expected);
 long step_await(struct reader *in);
 long step_become(struct reader *in);
 long step_loopback(struct reader *in);

@@ -60,7 +60,8 @@ func runOnce(_ sandbox: Sandbox, _ spec: SandboxSpec) async throws -> ProcessEnd
     return try await process.wait(timeout: 60, grace: 1)
 }
 
-func times(_ count: Int) async throws {
+// As in an agent, nothing here runs on the main thread.
+@concurrent func times(_ count: Int) async throws {
     let sandbox = try Sandbox()
     let spec = specification(["/bin/true"])
     var taken: [Duration] = []
@@ -75,7 +76,7 @@ func times(_ count: Int) async throws {
     print(microseconds(taken[count / 2]), microseconds(taken[count * 9 / 10]))
 }
 
-func leaks(_ count: Int) async throws {
+@concurrent func leaks(_ count: Int) async throws {
     let sandbox = try Sandbox()
     let spec = specification(["/bin/true"])
     for _ in 0..<20 { _ = try await runOnce(sandbox, spec) }
@@ -94,7 +95,7 @@ func leaks(_ count: Int) async throws {
     print("resident_kib \(after.4 - before.4)")
 }
 
-func crowd(_ count: Int) async throws {
+@concurrent func crowd(_ count: Int) async throws {
     let sandbox = try Sandbox()
     _ = try await runOnce(sandbox, specification(["/bin/true"]))
     let before = status("VmRSS")

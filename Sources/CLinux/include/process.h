@@ -34,6 +34,12 @@ int clinux_start(const struct clinux_start_arguments *start, int *pidfd);
 // namespace; close-on-exec.
 int clinux_mapped_tree(int file, int user_namespace);
 
+// An empty memory file that can be sealed; executable where `executable` is 1. Close-on-exec, with a high number.
+int clinux_open_file(const char *name, int executable);
+
+// Writes the whole content of such a file and seals it. 0, or -1 with errno.
+int clinux_fill_and_seal(int file, const void *bytes, size_t count);
+
 // A sealed memory file; executable where `executable` is 1. Close-on-exec.
 int clinux_sealed_file(const char *name, const void *bytes, size_t count, int executable);
 
