@@ -2,7 +2,7 @@
 export LONGSHORE_STRICT := 1
 BUILD := .build/debug
 
-.PHONY: setup build test check format lint demo up down release bench chaos schemathesis fuzz test-vm clean
+.PHONY: setup build test check format lint demo up down release bench chaos chaos-containers schemathesis fuzz test-vm clean
 
 ## Install what the project needs from the system, and Python wheels for the tests.
 setup:
@@ -54,6 +54,11 @@ chaos: setup
 	swift build
 	@scripts/chaos $(BUILD) --kills $(or $(KILLS),200)
 	@scripts/chaos $(BUILD) --kills $(or $(KILLS),200) --store postgres --only kills --only restarts
+
+## An hour of container jobs while their agents and their engine are killed: `make chaos-containers SECONDS=60` for less.
+chaos-containers: setup
+	swift build
+	@scripts/chaos-containers $(BUILD) $(or $(SECONDS),3600)
 
 ## Requests made from /openapi.json: no 500, no answer that the document does not allow.
 schemathesis: setup

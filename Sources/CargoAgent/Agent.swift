@@ -99,6 +99,7 @@ public struct Agent: Service {
     private func clearContainers(_ containers: ContainerSettings) async throws {
         let engine = try await containers.engineDescription()
         logger.info("containers are on", metadata: ["engine": "\(engine)"])
+        if let escapes = await containers.knownEscapes() { logger.warning("\(escapes)") }
         for job in try await containers.removeLeftovers() {
             logger.warning("removed a container that an earlier run of this agent left", metadata: ["job": "\(job)"])
         }

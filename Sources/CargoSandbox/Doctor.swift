@@ -19,9 +19,16 @@ public struct Doctor: Sendable {
         public var found: String
         /// What to do; nil when nothing is to be done.
         public var advice: String?
+
+        public init(name: String, state: State, found: String, advice: String?) {
+            self.name = name
+            self.state = state
+            self.found = found
+            self.advice = advice
+        }
     }
 
-    public let findings: [Finding]
+    public var findings: [Finding]
 
     /// Whether an agent on this host would run jobs without `--allow-missing`.
     public var isReady: Bool { !findings.contains { $0.state == .missing } }
@@ -161,8 +168,7 @@ public struct Doctor: Sendable {
     /// Programs of this host that some kinds of cargo need.
     private static func programs() -> [Finding] {
         let wanted = [
-            ("docker", "kind container"), ("podman", "kind container, instead of Docker"), ("llama-server", "kind gguf"),
-            ("wasmkit", "kind wasm"), ("wasmtime", "kind wasm, instead of WasmKit"),
+            ("llama-server", "kind gguf"), ("wasmkit", "kind wasm"), ("wasmtime", "kind wasm, instead of WasmKit"),
         ]
         let folders = (getenv("PATH").map { String(cString: $0) } ?? "/usr/bin:/bin").split(separator: ":")
         return wanted.map { program, use in

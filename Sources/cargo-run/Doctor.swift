@@ -1,4 +1,5 @@
 import ArgumentParser
+import CargoRunner
 import CargoSandbox
 import CargoStore
 import FoundationEssentials
@@ -19,7 +20,8 @@ struct DoctorCommand: AsyncParsableCommand {
     }
 
     func run() async throws {
-        let doctor = await Doctor.examine(home: CargoStore.defaultRoot())
+        var doctor = await Doctor.examine(home: CargoStore.defaultRoot())
+        doctor.findings.append(await ContainerSettings(agent: "doctor", trust: .owner(credentials: nil)).examine())
         if json {
             let encoder = JSONEncoder()
             encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]

@@ -29,6 +29,15 @@ struct DecisionTests {
         #expect(way.exitCode == row.exit && way.signal == row.signal && way.oomKilled == row.killed)
     }
 
+    @Test(
+        "Published escapes are named by the part's own number, each line by its own fix",
+        arguments: [
+            ("runc 1.0.0-rc6", 3), ("runc 1.1.5+ds1-1+deb12u1", 2), ("runc 1.1.12", 1), ("runc 1.1.15", 1), ("runc 1.2.7", 1),
+            ("runc 1.2.8", 0), ("runc 1.3.2", 1), ("runc 1.3.3", 0), ("runc v1.4.0", 0), ("runc", 0), ("runc one", 0),
+            ("crun 1.8.1", 0), ("containerd 1.6.20", 0), ("nvidia-container-toolkit 1.17.0", 1),
+        ])
+    func escapes(_ row: (part: String, count: Int)) { #expect(KnownEscapes.of(row.part).count == row.count) }
+
     @Test("Pid 1's lines are read, and nothing else")
     func lines() {
         #expect(ControlWord(line: "exec") == .executed)
