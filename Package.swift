@@ -119,8 +119,8 @@ let package = Package(
         room(
             "CargoAgent",
             [
-                "CargoArtifact", "CargoClient", "CargoFiles", "CargoRunner", "CargoSigning", "CargoStore", "CargoWire",
-                crypto, lifecycle, logging, system,
+                "CargoArtifact", "CargoClient", "CargoEndpoints", "CargoFiles", "CargoRunner", "CargoSigning", "CargoStore",
+                "CargoWire", crypto, lifecycle, logging, system,
             ]),
 
         // Server side.
@@ -212,8 +212,8 @@ let package = Package(
         tests(
             "CargoAgentTests",
             [
-                "CargoAgent", "CargoArtifact", "CargoClient", "CargoRunner", "CargoSigning", "CargoWire", hummingbird,
-                lifecycle, logging, system, .product(name: "NIOCore", package: "swift-nio"),
+                "CargoAgent", "CargoArtifact", "CargoClient", "CargoEndpoints", "CargoRunner", "CargoSigning", "CargoWire",
+                hummingbird, lifecycle, logging, system, .product(name: "NIOCore", package: "swift-nio"),
             ]),
         tests("CargoQueueTests", ["CargoQueue", "CargoArtifact", "CargoWire", system]),
         tests(

@@ -80,7 +80,18 @@ public struct Agent: Service {
                     guard (try? await Task.sleep(for: configuration.drain)) != nil else { return }
                     drainDeadline.open()
                 }
-                await claims.run(beside: { await recover(left, session, delivery) }) { claim, at in
+                let serving = configuration.models.map {
+                    Serving(
+                        session: session, identity: identity, service: $0, draining: draining, drainDeadline: drainDeadline,
+                        delivery: delivery, logger: logger)
+                }
+                await claims.run(
+                    beside: {
+                        async let served: Void? = serving?.run()
+                        await recover(left, session, delivery)
+                        await served
+                    }
+                ) { claim, at in
                     await attempt.run(claim, claimedAt: at)
                 }
                 group.cancelAll()

@@ -1,5 +1,6 @@
 public import CargoArtifact
 public import CargoClient
+public import CargoEndpoints
 public import CargoRunner
 public import SystemPackage
 
@@ -20,6 +21,9 @@ public struct AgentConfiguration: Sendable {
     public var allowedImages: [String]?
     /// Bytes of pulled images that are kept; nil takes the default of `ContainerSettings`.
     public var imageBudget: ByteCount?
+
+    /// What answers requests to models; nil: this host serves none.
+    public var models: (any ModelService)?
 
     /// What is kept and passed on of each job's log.
     public var logLimits = LogLimits()

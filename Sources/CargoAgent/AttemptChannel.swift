@@ -17,7 +17,7 @@ enum StopReason: Sendable {
 /// One attempt's line to the coordinator: log bytes out, lease renewals and cancel in, one heartbeat under way at a time.
 actor AttemptChannel {
     /// The first heartbeats go at once, so that a short job's first line arrives at once; later ones gather this long.
-    private static let gathering: Duration = .milliseconds(20)
+    static let gathering: Duration = .milliseconds(20)
     private static let promptHeartbeats = 8
 
     nonisolated let job: String
@@ -26,7 +26,10 @@ actor AttemptChannel {
     private let logger: Logger
     private var term: LeaseTerm
     private var outbox: LogOutbox
+    private let gathering: Duration
     private var state: JobStatus?
+    /// How the answer to a model request begins.
+    private var answer: AnswerHead?
     private var stateIsNew = false
     /// Progress that no heartbeat has carried yet.
     private var shown: JSONValue?
@@ -39,11 +42,16 @@ actor AttemptChannel {
     private let room = Bell()
     private let progress = Bell()
 
-    init(job: String, lease: Lease, grantedAt: ContinuousClock.Instant, session: HostSession, logStart: Int64, logger: Logger) {
+    /// - Parameter gathering: how long bytes wait for others after the first heartbeats.
+    init(
+        job: String, lease: Lease, grantedAt: ContinuousClock.Instant, session: HostSession, logStart: Int64, logger: Logger,
+        gathering: Duration = AttemptChannel.gathering
+    ) {
         self.job = job
         self.lease = lease
         self.session = session
         self.logger = logger
+        self.gathering = gathering
         term = LeaseTerm(grantedAt: grantedAt, seconds: lease.seconds)
         outbox = LogOutbox(start: logStart)
     }
@@ -68,6 +76,13 @@ actor AttemptChannel {
         self.state = state
         stateIsNew = true
         bell.ring()
+    }
+
+    /// The answer to a model request begins: said with its first bytes, which nothing may hold up.
+    func begin(_ head: AnswerHead) {
+        answer = head
+        state = .processing
+        stateIsNew = true
     }
 
     /// Shown to readers with the next heartbeat; only the newest is kept.
@@ -126,7 +141,7 @@ actor AttemptChannel {
             }
             if await send() {
                 backoff.reset()
-                let pause = sentHeartbeats < AttemptChannel.promptHeartbeats ? Duration.zero : AttemptChannel.gathering
+                let pause = sentHeartbeats < AttemptChannel.promptHeartbeats ? Duration.zero : gathering
                 notBefore = ContinuousClock.now + pause
             } else {
                 notBefore = ContinuousClock.now + backoff.next()
@@ -138,15 +153,16 @@ actor AttemptChannel {
     private func send() async -> Bool {
         let start = outbox.sent
         let logs = outbox.nextBatch()
-        let heartbeat = Heartbeat(
+        var heartbeat = Heartbeat(
             lease: lease, state: stateIsNew ? state : nil, logs: logs.isEmpty ? nil : logs, progress: shown)
+        heartbeat.answer = stateIsNew || !logs.isEmpty ? answer : nil
         shown = nil
         let wasNew = stateIsNew
         stateIsNew = false
         let sentAt = ContinuousClock.now
         let timeout = term.heartbeatTimeout
         do {
-            let reply = try await session.call { [job] in try await $0.heartbeat(job, heartbeat, timeout: timeout) }
+            let reply = try await session.call { [job, heartbeat] in try await $0.heartbeat(job, heartbeat, timeout: timeout) }
             sentHeartbeats += 1
             term.renewed(at: sentAt, seconds: reply.seconds)
             let before = outbox.durable

@@ -151,18 +151,20 @@ struct ProblemMiddleware: RouterMiddleware {
         do {
             return try await next(request, context)
         } catch is CancellationError {
-            return GatewayError(503, "closing", "The coordinator is going down; send it again.").response
+            return ErrorShape.response(.goingDown, path: request.uri.path)
         } catch is HTTPError where request.uri.path.hasPrefix("/v2/") {
             return RegistryError.unsupported.response()
         } catch let error as HTTPError where error.status == .notFound && OpenAPI.methods(of: request.uri.path) != nil {
             let methods = OpenAPI.methods(of: request.uri.path) ?? []
-            var response = GatewayError(405, "method_not_allowed", "This path takes \(methods.joined(separator: ", ")).").response
+            let problem = GatewayError(405, "method_not_allowed", "This path takes \(methods.joined(separator: ", ")).")
+            var response = ErrorShape.response(problem, path: request.uri.path)
             response.headers[.allow] = methods.joined(separator: ", ")
             return response
         } catch {
-            if let known = GatewayError(error) { return known.response }
+            if let known = GatewayError(error) { return ErrorShape.response(known, path: request.uri.path) }
             context.logger.error("request failed", metadata: ["path": "\(request.uri.path)", "error": "\(error)"])
-            return GatewayError(500, "internal_error", "The coordinator failed at this; its log says why.").response
+            let problem = GatewayError(500, "internal_error", "The coordinator failed at this; its log says why.")
+            return ErrorShape.response(problem, path: request.uri.path)
         }
     }
 }

@@ -194,7 +194,11 @@ enum JobView {
         var job = Job(
             id: record.key.id.description, status: record.state.status, tier: record.tier, priority: record.priority,
             attempt: record.state.attempt, createdAt: record.createdAt.text)
-        if record.requirement.kind == Requirement.image { job.image = record.cargo } else { job.cargo = record.cargo }
+        switch record.requirement.kind {
+        case Requirement.image: job.image = record.cargo
+        case Requirement.request: job.model = record.cargo
+        default: job.cargo = record.cargo
+        }
         job.digest = record.digest
         job.host = record.state.host
         job.startedAt = record.startedAt?.text

@@ -44,6 +44,7 @@ public struct Gateway: Sendable {
 
     public func router() throws -> Router<GatewayContext> {
         let router = Router(context: GatewayContext.self)
+        router.add(middleware: CrossOrigin())
         router.add(middleware: ProblemMiddleware())
         let (directory, disk) = (queue.directory, disk)
         RegistryRoutes<GatewayContext>(index: registry, blobGuard: blobGuard) { request, scope in
@@ -65,6 +66,7 @@ public struct Gateway: Sendable {
         addQueue(to: router)
         addShares(to: router)
         addDialects(to: router)
+        addOpenAI(to: router)
         addWebhooks(to: router)
         addHosts(to: router)
         addAdmin(to: router)
@@ -132,6 +134,8 @@ public struct Gateway: Sendable {
 enum Credentials {
     /// Bearer, or the password of Basic: container tools know no other way.
     static func token(of request: Request) -> String? {
+        // Anthropic's clients send it by itself.
+        if let key = request.headers[ModelHeader.apiKey] { return key }
         guard let header = request.headers[.authorization] else { return nil }
         let parts = header.split(separator: " ", maxSplits: 1).map(String.init)
         guard parts.count == 2 else { return nil }

@@ -233,7 +233,7 @@ enum JobSpec {
         var job: ClaimedJob
 
         enum Key: String, CodingKey {
-            case tier, priority, cargo, digest, image, command, args, env, input, params, files, resources, timeout
+            case tier, priority, cargo, digest, image, command, args, env, input, params, files, resources, timeout, request
         }
 
         func encode(to encoder: any Encoder) throws {
@@ -251,14 +251,17 @@ enum JobSpec {
             try container.encode(job.files, forKey: .files)
             try container.encodeIfPresent(job.resources, forKey: .resources)
             try container.encodeIfPresent(job.timeout, forKey: .timeout)
+            try container.encodeIfPresent(job.request, forKey: .request)
         }
     }
 
     static func encode(_ job: ClaimedJob) throws -> Data { try Answer.encoder.encode(Fields(job: job)) }
 
-    /// `{"job":{"id":…,"attempt":…,SPEC},"lease":…}`.
+    /// `{"job":{"id":…,"attempt":…,"account":…,SPEC},"lease":…}`.
     static func claim(_ granted: GrantedClaim) throws -> [UInt8] {
-        var bytes = Array(#"{"job":{"id":"\#(granted.job.key.id)","attempt":\#(granted.job.state.attempt),"#.utf8)
+        var bytes = Array(
+            #"{"job":{"id":"\#(granted.job.key.id)","attempt":\#(granted.job.state.attempt),"account":"\#(granted.job.key.account)","#
+                .utf8)
         // The spec is an object with at least `tier`: behind its brace stands a field.
         bytes += granted.spec.dropFirst()
         bytes += Array(#","lease":"#.utf8)

@@ -43,7 +43,8 @@ struct HotState {
     private let hostMemorySeconds = 5.0
 
     mutating func saw(_ host: String, _ capabilities: HostCapabilities?, at now: Uptime) {
-        hosts[host] = SeenHost(capabilities: capabilities ?? hosts[host]?.capabilities ?? HostCapabilities(), at: now)
+        let known = hosts[host]?.capabilities
+        hosts[host] = SeenHost(capabilities: capabilities?.keeping(known) ?? known ?? HostCapabilities(), at: now)
         if hosts.count > 100_000 { hosts = hosts.filter { $0.value.at.advanced(bySeconds: hostMemorySeconds) > now } }
     }
 

@@ -16,6 +16,7 @@ public final class JobQueue: Sendable {
     let pace = Pace()
     /// The last progress of running attempts; kept in memory only, at most 16 KiB each.
     let progress = Mutex<[JobID: (version: UInt64, value: JSONValue)]>([:])
+    let answers: LiveAnswers
 
     /// Bytes of one progress value at most, as JSON.
     public static let largestProgress = 16 << 10
@@ -32,6 +33,8 @@ public final class JobQueue: Sendable {
         let signals = JobSignals()
         let waiters = ClaimWaiters()
         let sealing = Sealing()
+        let answers = LiveAnswers()
+        self.answers = answers
         self.signals = signals
         self.waiters = waiters
         self.settings = settings
@@ -46,6 +49,7 @@ public final class JobQueue: Sendable {
         }
         own.onLeaseEnding = {
             sealing.seal($0, $1)
+            answers.end($0)
             hooks.onLeaseEnding($0, $1)
         }
         let store = try await open(settings, own)
@@ -155,7 +159,11 @@ public final class JobQueue: Sendable {
     public func heartbeat(_ id: JobID, _ beat: Heartbeat) async throws -> HeartbeatReply {
         let cancel = try await store.renew(id, beat.lease)
         var durable = logs.summary(id, attempt: beat.lease.epoch)?.bytes ?? 0
-        if beat.state == .processing {
+        if let answer = beat.answer {
+            answers.begin(id, attempt: beat.lease.epoch, answer)
+            signals.ring(id, .logs)
+        }
+        if beat.state == .processing, beat.answer == nil {
             _ = try await store.report(id, beat.lease, .started, AttemptEnd())
         }
         if let chunks = beat.logs, !chunks.isEmpty {
@@ -165,6 +173,10 @@ public final class JobQueue: Sendable {
             do {
                 let end = try logs.append(pieces, to: id, attempt: beat.lease.epoch)
                 if end > durable { signals.ring(id, .logs) }
+                // The bytes of an answer are on their way to who asked before the rows that say so.
+                if beat.state == .processing, beat.answer != nil {
+                    _ = try await store.report(id, beat.lease, .started, AttemptEnd())
+                }
                 durable = try await logs.flushed(id, attempt: beat.lease.epoch)
             } catch StoreError.unavailable {
                 // A full disk takes no bytes, but no lease either: the host keeps them and sends them again.
@@ -189,6 +201,7 @@ public final class JobQueue: Sendable {
     public func complete(_ id: JobID, _ completion: Completion) async throws -> JobRecord {
         let lease = completion.lease
         var end = AttemptEnd(outputs: completion.outputs, outcome: try completion.outcome.map { try SQLiteRows.encode($0) })
+        (end.answer, end.usage) = (completion.answer, completion.usage)
         if (try? await store.holder(id, lease)) != nil {
             _ = try await logs.flushed(id, attempt: lease.epoch)
             let log = logs.summary(id, attempt: lease.epoch) ?? (0, Digest(of: [UInt8]()).hex)

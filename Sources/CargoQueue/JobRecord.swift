@@ -73,6 +73,9 @@ public struct TransitionDetail: Hashable, Sendable, Codable {
     public var logSHA256: String?
     /// The host's signed outcome, as it sent it.
     public var outcome: JSONValue?
+    /// How the answer to a model request began, and what it took.
+    public var answer: AnswerHead?
+    public var usage: ModelUsage?
 
     public init() {}
 
@@ -96,7 +99,7 @@ public struct TransitionDetail: Hashable, Sendable, Codable {
     }
 
     enum CodingKeys: String, CodingKey {
-        case exit, error, note, payload, cargo, digest, outputs, outcome
+        case exit, error, note, payload, cargo, digest, outputs, outcome, answer, usage
         case logBytes = "log_bytes"
         case logSHA256 = "log_sha256"
     }

@@ -54,6 +54,8 @@ public struct AttemptEnd: Sendable {
     public var logBytes: Int64?
     public var logSHA256: String?
     public var outcome: Data?
+    public var answer: AnswerHead?
+    public var usage: ModelUsage?
 
     public init(outputs: [OutputFile] = [], logBytes: Int64? = nil, logSHA256: String? = nil, outcome: Data? = nil) {
         self.outputs = outputs

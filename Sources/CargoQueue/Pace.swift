@@ -1,10 +1,10 @@
-import CargoWire
+public import CargoWire
 import Synchronization
 
 /// What this coordinator has seen lately of hosts and claims: enough to say why a job waits and about how long.
 final class Pace: Sendable {
     private struct State {
-        var hosts: [String: (capabilities: HostCapabilities, at: Uptime)] = [:]
+        var hosts: [String: (capabilities: HostCapabilities, at: Uptime, servedAt: Uptime)] = [:]
         /// Per account, when it was given its last jobs: at most 64 each.
         var grants: [Int64: [Uptime]] = [:]
     }
@@ -12,10 +12,14 @@ final class Pace: Sendable {
     private let state = Mutex(State())
     /// A host that has not asked for so long counts as gone. A busy one asks again when its job ends.
     private let memorySeconds = 600.0
+    /// A host that serves models asks at least each ten seconds, however busy it is.
+    private let servingSeconds = 45.0
 
     func saw(_ host: String, _ capabilities: HostCapabilities, at now: Uptime) {
         state.withLock { state in
-            state.hosts[host] = (capabilities, now)
+            let known = state.hosts[host]
+            let servedAt = capabilities.models == nil ? known?.servedAt ?? now : now
+            state.hosts[host] = (capabilities.keeping(known?.capabilities), now, servedAt)
             if state.hosts.count > 100_000 {
                 state.hosts = state.hosts.filter { $0.value.at.advanced(bySeconds: memorySeconds) > now }
             }
@@ -27,6 +31,18 @@ final class Pace: Sendable {
             state.grants[account, default: []].append(now)
             if let count = state.grants[account]?.count, count > 64 { state.grants[account]?.removeFirst(count - 64) }
             if state.grants.count > 10_000 { state.grants = [:] }
+        }
+    }
+
+    /// What the hosts that asked for work lately serve, by host.
+    func models(at now: Uptime) -> [(host: String, models: [ServedModel])] {
+        state.withLock { state in
+            state.hosts.compactMap { host, seen in
+                guard let models = seen.capabilities.models, !models.isEmpty,
+                    seen.servedAt.advanced(bySeconds: servingSeconds) > now
+                else { return nil }
+                return (host, models)
+            }
         }
     }
 
@@ -45,6 +61,10 @@ final class Pace: Sendable {
             let hosts = state.hosts.values.filter { $0.at.advanced(bySeconds: memorySeconds) > now }
             if hosts.isEmpty { return "No host has asked for work in the last ten minutes." }
             if hosts.contains(where: { requirement.fits($0.capabilities) }) { return nil }
+            if let model = requirement.model {
+                let serves = hosts.contains { $0.capabilities.models?.contains { $0.id == model } == true }
+                return serves ? "Every host that serves '\(model)' is busy." : "No host serves '\(model)' now."
+            }
             if requirement.kind == Requirement.image { return "No known host runs container images." }
             let region = requirement.region.map { " in the region '\($0)'" } ?? ""
             return "No known host runs cargos of kind '\(requirement.kind)' with context tier \(requirement.tier)\(region)."
@@ -52,7 +72,21 @@ final class Pace: Sendable {
     }
 }
 
+extension HostCapabilities {
+    /// A host asks for requests to its models apart from jobs: it names no kinds then, and no models otherwise. What the one
+    /// leaves out is known from the other.
+    func keeping(_ known: HostCapabilities?) -> HostCapabilities {
+        guard let known else { return self }
+        var both = kinds?.isEmpty == true ? known : self
+        both.models = models ?? known.models
+        return both
+    }
+}
+
 extension JobQueue {
+    /// What is served now, by host; as this coordinator was told.
+    public func servedModels() -> [(host: String, models: [ServedModel])] { pace.models(at: settings.clocks.uptime()) }
+
     /// Why a job does not start, in one sentence; nil when there is nothing in its way but its turn.
     public func obstacle(of job: JobRecord) -> String? {
         guard job.state.status == .queued else { return nil }

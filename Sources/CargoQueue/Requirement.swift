@@ -12,18 +12,30 @@ public struct Requirement: Hashable, Sendable {
     public var avoided: [String]
     /// The container image that the job names: hosts that hold it are preferred, none is required to.
     public var image: String?
+    /// The served model that the job is a request to; only hosts with a free slot of it get it.
+    public var model: String?
 
-    public init(kind: String, tier: Int, region: String? = nil, avoided: [String] = [], image: String? = nil) {
+    public init(
+        kind: String, tier: Int, region: String? = nil, avoided: [String] = [], image: String? = nil, model: String? = nil
+    ) {
         self.kind = kind
         self.tier = tier
         self.region = region
         self.avoided = avoided
         self.image = image
+        self.model = model
+    }
+
+    /// A request to a model that is being served.
+    public init(model: String, tier: Int, region: String? = nil) {
+        self.init(kind: Requirement.request, tier: tier, region: region, model: model)
     }
 
     /// Whether a host with these capabilities could run it; `avoided` is not asked here.
     public func fits(_ capabilities: HostCapabilities) -> Bool {
-        if kind == Requirement.image {
+        if let model {
+            guard capabilities.models?.contains(where: { $0.id == model && $0.active < $0.slots }) == true else { return false }
+        } else if kind == Requirement.image {
             guard capabilities.docker == true else { return false }
         } else {
             guard (capabilities.kinds ?? ["process"]).contains(kind) else { return false }
@@ -42,11 +54,20 @@ public struct Requirement: Hashable, Sendable {
     /// The kind of a job that names an image instead of a cargo: only hosts that advertise `docker` get it.
     public static let image = "image"
 
-    /// As one short text, for the job's row.
-    var stored: String { required + (image.map { "|\($0)" } ?? "") }
+    /// The kind of a job that is one request to a model that is being served.
+    public static let request = "request"
+
+    /// As one short text, for the job's row: kind, tier, region, image, a field that is reserved, model.
+    var stored: String { text(image: image) }
 
     /// The same without what is only preferred: strangers choose image names, and there must not be a group for each.
-    var required: String { "\(kind)|\(tier)|\(region ?? "")" }
+    var required: String { text(image: nil) }
+
+    private func text(image: String?) -> String {
+        let start = "\(kind)|\(tier)|\(region ?? "")"
+        if let model { return start + "|\(image ?? "")||\(model)" }
+        return start + (image.map { "|\($0)" } ?? "")
+    }
 
     init(stored: String, avoided: [String]) {
         let parts = stored.split(separator: "|", omittingEmptySubsequences: false).map(String.init)
@@ -54,6 +75,7 @@ public struct Requirement: Hashable, Sendable {
         tier = parts.count > 1 ? Int(parts[1]) ?? 1 : 1
         region = parts.count > 2 && !parts[2].isEmpty ? parts[2] : nil
         image = parts.count > 3 && !parts[3].isEmpty ? parts[3] : nil
+        model = parts.count > 5 && !parts[5].isEmpty ? parts[5] : nil
         self.avoided = avoided
     }
 }

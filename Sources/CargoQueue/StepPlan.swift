@@ -19,7 +19,7 @@ struct StepPlan {
         now: Timestamp,
         random: Double
     ) throws -> StepPlan? {
-        let step = try machine.step(old.state, input)
+        let step = try machine.step(old.state, settled(input, of: old))
         guard let asked = step.record else { return nil }
         var next = new
         next.state = step.state
@@ -27,7 +27,8 @@ struct StepPlan {
         let ended = old.state.status.isFinal
         next.finishedAt = step.state.status.isFinal ? (ended ? old.finishedAt : now) : nil
         next.notBefore = nil
-        for case .enqueue(let failure) in step.actions where failure > 0 {
+        // Somebody waits for the answer of a request: another host is asked at once.
+        for case .enqueue(let failure) in step.actions where failure > 0 && old.requirement.model == nil {
             next.notBefore = now.advanced(bySeconds: Backoff.seconds(failure: failure, random: random))
         }
         let accepted = step.state.status.isFinal && !ended
@@ -39,6 +40,8 @@ struct StepPlan {
         detail.logSHA256 = end.logSHA256
         detail.outputs = accepted && !end.outputs.isEmpty ? end.outputs : nil
         detail.outcome = try end.outcome.map { try JSONDecoder().decode(JSONValue.self, from: $0) }
+        detail.answer = end.answer
+        detail.usage = end.usage
         var transition = Transition(
             sequence: old.sequence + 1, at: now, actor: actor, status: asked.status, attempt: asked.attempt, host: asked.host,
             detail: try SQLiteRows.encode(detail), hash: Data())
@@ -53,5 +56,17 @@ struct StepPlan {
                     try SQLiteRows.text(asked.exit), try SQLiteRows.text(asked.error),
                     accepted ? try SQLiteRows.text(end.outputs) : nil
                 ) : nil)
+    }
+
+    /// A request to a model is `processing` from its answer's first byte on. Whoever reads it has those bytes, so another
+    /// attempt could only contradict them: it ends as it is.
+    private static func settled(_ input: JobInput, of old: JobRecord) -> JobInput {
+        guard old.requirement.model != nil, old.state.status == .processing, !old.state.cancelRequested else { return input }
+        switch input {
+        case .hostLost:
+            return .failed(JobError(.hostLost, "The host was lost while it answered; ask again."), retryable: false)
+        case .failed(let error, _): return .failed(error, retryable: false)
+        default: return input
+        }
     }
 }

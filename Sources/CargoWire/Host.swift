@@ -138,6 +138,8 @@ public struct ClaimedJob: Hashable, Sendable, Codable {
 
     public var id: String
     public var attempt: Int
+    /// Whose job it is, as a word that means nothing else: what a model's server keeps must not cross accounts.
+    public var account: String?
     /// `publisher/name:version` as submitted.
     public var cargo: String?
     /// What runs: the root manifest's digest.
@@ -211,6 +213,8 @@ public struct Heartbeat: Hashable, Sendable, Codable {
     public var logs: [LogChunk]?
     /// Shown to readers as it is; at most 16 KiB.
     public var progress: JSONValue?
+    /// How the answer to a model request begins; with every heartbeat that carries bytes of it.
+    public var answer: AnswerHead?
 
     public init(lease: Lease, state: JobStatus? = nil, logs: [LogChunk]? = nil, progress: JSONValue? = nil) {
         self.lease = lease

@@ -210,6 +210,8 @@ public struct Job: Hashable, Sendable, Codable {
     public var digest: String?
     /// The container image as submitted, for a job without a cargo.
     public var image: String?
+    /// The served model that was asked, for a request.
+    public var model: String?
     /// The host that holds or held the last attempt.
     public var host: String?
     public var exitCode: Int?
@@ -237,7 +239,7 @@ public struct Job: Hashable, Sendable, Codable {
     }
 
     enum CodingKeys: String, CodingKey {
-        case id, status, tier, priority, attempt, cargo, digest, image, host
+        case id, status, tier, priority, attempt, cargo, digest, image, model, host
         case exitCode = "exit_code"
         case exit, error, outputs, notice, metadata
         case auditHead = "audit_head"
@@ -256,6 +258,7 @@ public struct Job: Hashable, Sendable, Codable {
         try container.encodeIfPresent(cargo, forKey: .cargo)
         try container.encodeIfPresent(digest, forKey: .digest)
         try container.encodeIfPresent(image, forKey: .image)
+        try container.encodeIfPresent(model, forKey: .model)
         try container.encode(host, forKey: .host)
         try container.encode(exitCode, forKey: .exitCode)
         try container.encodeIfPresent(exit, forKey: .exit)

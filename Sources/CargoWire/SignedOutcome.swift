@@ -18,12 +18,15 @@ public struct SignedOutcome: Hashable, Sendable, Codable {
         public var env: [String: String]
         public var params: [String: JSONValue]
         public var files: [File]
+        /// What a model was asked.
+        public var request: ModelRequest?
 
         public init(of job: ClaimedJob) {
             args = job.args ?? []
             env = job.env ?? [:]
             params = job.params ?? [:]
             files = job.files.map { File(name: $0.name, size: $0.size, sha256: $0.sha256) }
+            request = job.request
         }
 
         /// SHA-256 of the canonical JSON.
@@ -47,6 +50,8 @@ public struct SignedOutcome: Hashable, Sendable, Codable {
     public var logBytes: Int64?
     public var logSHA256: String?
     public var error: JobError?
+    /// What the answer of a model took.
+    public var usage: ModelUsage?
 
     public init(_ completion: Completion, of job: ClaimedJob, coordinator: String) throws {
         self.coordinator = coordinator
@@ -62,10 +67,11 @@ public struct SignedOutcome: Hashable, Sendable, Codable {
         logBytes = completion.logBytes
         logSHA256 = completion.logSHA256
         error = completion.error
+        usage = completion.usage
     }
 
     enum CodingKeys: String, CodingKey {
-        case coordinator, job, attempt, generation, epoch, host, cargo, input, exit, outputs, error
+        case coordinator, job, attempt, generation, epoch, host, cargo, input, exit, outputs, error, usage
         case logBytes = "log_bytes"
         case logSHA256 = "log_sha256"
     }

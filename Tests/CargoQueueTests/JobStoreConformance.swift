@@ -28,6 +28,48 @@ import Testing
     }
 
     @Test(arguments: StoreKind.allCases)
+    func aRequestGoesToAHostWithAFreeSlotOfItsModelAndIsNotTriedAgainOnceItIsAnswered(_ kind: StoreKind) async throws {
+        let bench = try await StoreBench(kind)
+        func submit() async throws -> JobKey {
+            try await bench.store.submit(
+                NewJob(
+                    id: nil, account: 1, tier: 1, priority: 50, maxAttempts: 3, cargo: "acme/tiny", digest: nil,
+                    requirement: Requirement(model: "acme/tiny", tier: 1), spec: Data(#"{"tier":1}"#.utf8), metadata: nil,
+                    files: [:], retention: nil, idempotency: nil)
+            ).job.key
+        }
+        func claim(_ host: String, _ model: String = "acme/tiny", active: Int = 0) async throws -> GrantedClaim? {
+            var capabilities = HostCapabilities(kinds: [])
+            capabilities.models = [ServedModel(id: model, source: .endpoint, operations: [.chat], active: active, slots: 1)]
+            return try await bench.store.claim(ClaimAsk(host: host, capabilities: capabilities, claimID: nil))
+        }
+        let key = try await submit()
+        let unfit = [try await bench.claim(), try await claim("host-a", "acme/other"), try await claim("host-a", active: 1)]
+        #expect(unfit.allSatisfy { $0 == nil })
+        try await bench.restart()
+        // Before it began to answer, another host is asked at once.
+        let first = try #require(try await claim("host-a"))
+        let gone = JobError(code: "model_unavailable", message: "gone")
+        _ = try await bench.store.report(key.id, first.lease, .failed(gone, retryable: true), AttemptEnd())
+        let second = try #require(try await claim("host-b"))
+        var end = AttemptEnd()
+        end.answer = AnswerHead(status: 200, contentType: "application/json")
+        end.usage = ModelUsage(promptTokens: 1, completionTokens: 2)
+        _ = try await bench.store.report(key.id, second.lease, .started, AttemptEnd())
+        _ = try await bench.store.report(key.id, second.lease, .finished(ExitReport(exitCode: 0), error: nil), end)
+        let last = try #require(try await bench.store.transitions(of: key, after: 0, limit: 10).last)
+        let detail = try JSONDecoder().decode(TransitionDetail.self, from: last.detail)
+        #expect(last.status == .complete && detail.answer == end.answer && detail.usage == end.usage)
+        // Once it began, losing the host ends it.
+        let begun = try await submit()
+        let lost = try #require(try await claim("host-a"))
+        _ = try await bench.store.report(begun.id, lost.lease, .started, AttemptEnd())
+        try await bench.clocks.advance(seconds: 40, of: bench.store)
+        #expect(try await bench.status(begun) == .error)
+        #expect(try await bench.store.job(begun).1.error?.code == "host_lost")
+    }
+
+    @Test(arguments: StoreKind.allCases)
     func theSameClaimIDGivesTheSameClaim(_ kind: StoreKind) async throws {
         let bench = try await StoreBench(kind)
         _ = try await bench.submit()

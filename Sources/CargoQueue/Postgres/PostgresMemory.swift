@@ -35,7 +35,8 @@ struct PostgresMemory {
     private let mostRemembered = 100_000
 
     mutating func saw(_ host: String, _ capabilities: HostCapabilities?, at now: Uptime) {
-        hosts[host] = SeenHost(capabilities: capabilities ?? hosts[host]?.capabilities ?? HostCapabilities(), at: now)
+        let known = hosts[host]?.capabilities
+        hosts[host] = SeenHost(capabilities: capabilities?.keeping(known) ?? known ?? HostCapabilities(), at: now)
         if hosts.count > mostRemembered { hosts = hosts.filter { $0.value.at.advanced(bySeconds: hostMemorySeconds) > now } }
     }
 

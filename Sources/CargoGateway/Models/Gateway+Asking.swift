@@ -1,0 +1,187 @@
+import CargoArtifact
+import CargoFiles
+import CargoQueue
+import CargoWire
+import Crypto
+import FoundationEssentials
+import HTTPTypes
+import Hummingbird
+import NIOCore
+
+/// How bytes of an answer become what a client of some dialect reads. OpenAI's clients read them as they are.
+protocol AnswerShape: Sendable {
+    /// What goes out for bytes that came in.
+    mutating func translate(_ bytes: [UInt8]) throws -> [UInt8]
+    /// What ends the answer.
+    mutating func finish() throws -> [UInt8]
+    /// How a stream says that it failed.
+    func failure(_ error: GatewayError) -> [UInt8]
+}
+
+/// The functions that every dialect calls: ask a model, answer with what it says.
+extension Gateway {
+    /// Bytes of an answer that does not stream, at most.
+    static let largestAnswer = 64 << 20
+    /// Seconds without bytes after which a comment keeps a stream alive.
+    static let streamKeepAlive = 15.0
+
+    /// A request that was taken and has not begun to be answered.
+    struct Asked: Sendable {
+        var key: JobKey
+        var feed: AnswerFeed
+        /// When its client is told that it takes too long.
+        var deadline: ContinuousClock.Instant
+    }
+
+    /// Takes a request: from here on it is a durable job.
+    func ask(_ ask: ModelAsk, _ principal: Principal, _ request: Request? = nil) async throws -> Asked {
+        try await check(ask, principal)
+        var idempotency: NewJob.Idempotency?
+        if let key = request?.headers[GatewayHeader.idempotencyKey], !key.isEmpty, key.utf8.count <= 255 {
+            idempotency = NewJob.Idempotency(
+                operation: ask.operation.rawValue, key: key, bodyDigest: Data(SHA256.hash(data: Data(ask.body.utf8))))
+        }
+        let job = try ask.job(account: principal.account, tier: ModelAsk.tier(ask.body), idempotency: idempotency)
+        let submission = try await disk.submitting(ask.body.utf8.count) { try await queue.store.submit(job) }
+        let key = submission.job.key
+        return Asked(
+            key: key, feed: AnswerFeed(queue, key, after: submission.repeated ? 0 : submission.job.sequence),
+            deadline: .now + .seconds(ask.patience))
+    }
+
+    /// Refuses what no host could answer: a model that nobody serves, something that it cannot do.
+    private func check(_ ask: ModelAsk, _ principal: Principal) async throws {
+        let served = served(to: principal).filter { $0.id == ask.model }
+        guard !served.isEmpty else {
+            throw GatewayError(
+                404, "model_not_found",
+                "There is no model '\(ask.model)' here, or no host serves it now; GET /v1/models lists those that are served.")
+        }
+        guard served.contains(where: { $0.operations.contains(ask.operation) }) else {
+            throw GatewayError(400, "unsupported_operation", "The model '\(ask.model)' does not do \(ask.operation.rawValue).")
+        }
+    }
+
+    /// What the hosts that the caller may use serve now.
+    func served(to principal: Principal) -> [ServedModel] { queue.servedModels().flatMap(\.models) }
+
+    /// Waits for the head of the answer, then answers with it.
+    func answer(_ asked: Asked, _ context: GatewayContext, as shape: any AnswerShape = Verbatim()) async throws -> Response {
+        var asked = asked
+        let head = try await head(&asked)
+        var headers = HTTPFields()
+        headers[.contentType] = head.contentType
+        headers[.cacheControl] = "no-store"
+        headers[ModelHeader.job] = asked.key.id.description
+        headers[ModelHeader.requestID] = asked.key.id.description
+        headers[GatewayHeader.contentTypeOptions] = "nosniff"
+        let status = HTTPResponse.Status(integerLiteral: head.status)
+        guard head.contentType.hasPrefix("text/event-stream") else {
+            var shape = shape
+            var body = try shape.translate(try await whole(&asked))
+            body += try shape.finish()
+            return Response(status: status, headers: headers, body: ResponseBody(byteBuffer: ByteBuffer(bytes: body)))
+        }
+        headers[GatewayHeader.accelBuffering] = "no"
+        return Response(status: status, headers: headers, body: stream(asked, shape))
+    }
+
+    /// How the answer begins. Whatever fails before is thrown, and nothing of it has reached the client.
+    func head(_ asked: inout Asked) async throws -> AnswerHead {
+        while true {
+            switch try await next(&asked) {
+            case .head(let head): return head
+            case .ended(let status, let error, _): throw GatewayError(status, error)
+            case .closing: throw GatewayError.goingDown
+            case .body, .idle: continue
+            }
+        }
+    }
+
+    /// The whole of an answer that does not stream.
+    func whole(_ asked: inout Asked) async throws -> [UInt8] {
+        var body: [UInt8] = []
+        while true {
+            switch try await next(&asked) {
+            case .body(let bytes):
+                body += bytes
+                guard body.count <= Gateway.largestAnswer else {
+                    throw GatewayError(502, "answer_too_large", "The answer has more than \(Gateway.largestAnswer) bytes.")
+                }
+            case .ended(.complete, _, _): return body
+            case .ended(let status, let error, _): throw GatewayError(status, error)
+            case .closing: throw GatewayError.goingDown
+            case .head, .idle: continue
+            }
+        }
+    }
+
+    /// The next event; past the deadline the job is cancelled and nobody waits any longer.
+    private func next(_ asked: inout Asked) async throws -> AnswerEvent {
+        let left = asked.deadline - .now
+        guard left > .zero else {
+            _ = try? await queue.store.cancel(asked.key, actor: "coordinator")
+            throw GatewayError(504, "timed_out", "The model did not answer in the time that this request has.")
+        }
+        return try await asked.feed.next(patience: min(Gateway.streamKeepAlive, left / .seconds(1)))
+    }
+
+    private func stream(_ asked: Asked, _ shape: any AnswerShape) -> ResponseBody {
+        ResponseBody { writer in
+            var (asked, shape) = (asked, shape)
+            // A comment is allowed only between two events.
+            var isBetween = true
+            reading: while true {
+                do {
+                    switch try await next(&asked) {
+                    case .body(let bytes):
+                        isBetween = bytes.suffix(2) == [10, 10] || bytes.suffix(4) == [13, 10, 13, 10]
+                        let out = try shape.translate(bytes)
+                        if !out.isEmpty { try await writer.write(ByteBuffer(bytes: out)) }
+                    case .idle where isBetween: try await writer.write(ByteBuffer(string: ": still here\n\n"))
+                    case .head, .idle: continue
+                    case .ended(.complete, _, _):
+                        let out = try shape.finish()
+                        if !out.isEmpty { try await writer.write(ByteBuffer(bytes: out)) }
+                        break reading
+                    case .ended(let status, let error, _): throw GatewayError(status, error)
+                    case .closing: throw GatewayError.goingDown
+                    }
+                } catch let error as GatewayError {
+                    try await writer.write(ByteBuffer(bytes: (isBetween ? [] : [10, 10]) + shape.failure(error)))
+                    break reading
+                }
+            }
+            try await writer.finish(nil)
+        }
+    }
+}
+
+extension ModelAsk {
+    /// The context tier by the size of the request: counting its text alone would mean reading it again.
+    static func tier(_ body: String) -> Int {
+        switch body.utf8.count {
+        case ...2000: 1
+        case ...7000: 2
+        case ...26000: 3
+        default: 4
+        }
+    }
+}
+
+extension GatewayError {
+    static let goingDown = GatewayError(503, "closing", "The coordinator is going down; send it again.")
+
+    /// Why a request has no answer, or no whole one.
+    init(_ status: JobStatus, _ error: JobError?) {
+        let code = error?.code ?? status.rawValue
+        let message = error?.message ?? "The request ended as \(status.rawValue)."
+        switch code {
+        case "overloaded": self.init(503, code, message)
+        case "timed_out", "model_timed_out": self.init(504, code, message)
+        case "cancelled": self.init(409, code, message)
+        case "internal_error": self.init(500, code, message)
+        default: self.init(502, code, message)
+        }
+    }
+}

@@ -1,0 +1,98 @@
+import CargoArtifact
+import CargoQueue
+import CargoWire
+import Crypto
+import FoundationEssentials
+import HTTPTypes
+import Hummingbird
+
+/// One request to a model, whatever dialect it came in: what becomes a job.
+struct ModelAsk: Sendable {
+    var operation: ModelRequest.Operation
+    var model: String
+    /// JSON text in OpenAI's shape.
+    var body: String
+    var stream: Bool
+    /// Seconds until whoever waits is told that it takes too long.
+    var patience: Double
+
+    /// Bytes of a request's body at most: images travel inside.
+    static let largestBody = 32 << 20
+    /// Seconds that a request may take when its client does not say, and at most; OpenAI's clients wait as long.
+    static let usualPatience = 600.0
+    static let longestPatience = 3600.0
+    /// Seconds that request and answer are kept.
+    static let retention = 3600.0
+    /// Hosts that are asked before a request fails, as long as none has begun to answer.
+    static let attempts = 3
+
+    /// - Parameter name: the field that names the model.
+    init(
+        _ operation: ModelRequest.Operation, _ bytes: [UInt8], model name: String = "model", patience: Double
+    ) throws {
+        let fields = try ModelAsk.fields(bytes)
+        guard case .string(let model)? = fields[name], !model.isEmpty, model.utf8.count <= 256 else {
+            throw GatewayError(
+                400, "invalid_body", "The field '\(name)' names the model; GET /v1/models lists those that are served.")
+        }
+        var stream = false
+        switch fields["stream"] {
+        case nil, .null?: break
+        case .bool(let value)?: stream = value
+        default: throw GatewayError(400, "invalid_body", "The field 'stream' is true or false.")
+        }
+        self.init(operation, model: model, body: String(decoding: bytes, as: UTF8.self), stream: stream, patience: patience)
+    }
+
+    init(_ operation: ModelRequest.Operation, model: String, body: String, stream: Bool, patience: Double) {
+        self.operation = operation
+        self.model = model
+        self.body = body
+        self.stream = stream
+        self.patience = patience
+    }
+
+    static func fields(_ bytes: [UInt8]) throws -> [String: JSONValue] {
+        guard case .object(let fields) = try StrictJSON.parse(bytes, limit: largestBody) else {
+            throw GatewayError(400, "invalid_body", "The body is a JSON object.")
+        }
+        return fields
+    }
+
+    /// How long the client itself waits, by the headers that say so.
+    static func patience(_ request: Request) throws -> Double {
+        if let text = request.headers[ModelHeader.timeout] {
+            guard let seconds = Seconds(text), seconds.value > 0 else {
+                throw GatewayError(400, "invalid_header", "Longshore-Timeout is a time such as 30s.")
+            }
+            return min(seconds.value, longestPatience)
+        }
+        let told = request.headers[ModelHeader.stainlessTimeout].flatMap(Double.init) ?? usualPatience
+        return told > 0 ? min(told, longestPatience) : usualPatience
+    }
+
+    /// The job: found by hosts that serve the model, tried again until one has begun to answer.
+    func job(account: Int64, tier: Int, idempotency: NewJob.Idempotency?) throws -> NewJob {
+        var claimed = ClaimedJob(id: "", attempt: 0, tier: tier, priority: 50)
+        claimed.request = ModelRequest(operation: operation, model: model, body: body, stream: stream)
+        claimed.timeout = Seconds(patience)
+        return NewJob(
+            id: nil, account: account, tier: tier, priority: 50, maxAttempts: ModelAsk.attempts, cargo: model, digest: nil,
+            requirement: Requirement(model: model, tier: tier), spec: try JobSpec.encode(claimed), metadata: nil, files: [:],
+            retention: ModelAsk.retention, idempotency: idempotency)
+    }
+}
+
+/// Headers of requests to models and of their answers; each is a valid token (RFC 9110, section 5.1).
+// swift-format-ignore: NeverForceUnwrap
+enum ModelHeader {
+    /// The request's job: who is cut off comes back with it.
+    static let job = HTTPField.Name("Longshore-Job")!
+    static let timeout = HTTPField.Name("Longshore-Timeout")!
+    /// What OpenAI's and Anthropic's clients show as the id of a request.
+    static let requestID = HTTPField.Name("X-Request-Id")!
+    static let anthropicRequestID = HTTPField.Name("Request-Id")!
+    /// Seconds that OpenAI's and Anthropic's clients wait for the next bytes.
+    static let stainlessTimeout = HTTPField.Name("X-Stainless-Read-Timeout")!
+    static let apiKey = HTTPField.Name("X-Api-Key")!
+}

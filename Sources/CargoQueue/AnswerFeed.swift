@@ -1,0 +1,109 @@
+public import CargoWire
+import Foundation
+import Synchronization
+
+/// One piece of the answer to a model request.
+public enum AnswerEvent: Sendable {
+    case head(AnswerHead)
+    /// Bytes of the body, in order.
+    case body([UInt8])
+    /// Nothing came for as long as the reader waits.
+    case idle
+    /// The request is over: nothing follows.
+    case ended(JobStatus, JobError?, ModelUsage?)
+    /// The coordinator is going: the request goes on without this reader.
+    case closing
+}
+
+/// How the answers that are under way begin: one for each model request that runs.
+final class LiveAnswers: Sendable {
+    private let heads = Mutex<[JobID: (attempt: Int, head: AnswerHead)]>([:])
+
+    subscript(_ id: JobID) -> (attempt: Int, head: AnswerHead)? { heads.withLock { $0[id] } }
+
+    func begin(_ id: JobID, attempt: Int, _ head: AnswerHead) { heads.withLock { $0[id] = (attempt, head) } }
+
+    func end(_ id: JobID) { heads.withLock { _ = $0.removeValue(forKey: id) } }
+}
+
+/// The answer to one model request as it comes; one task reads it.
+///
+/// Bytes are read as soon as the coordinator has them, before they are on disk: a reader's answer is of one attempt, and
+/// an attempt whose bytes somebody may have seen is never tried again.
+public struct AnswerFeed: Sendable {
+    /// Listens for as long as any copy of the feed lives.
+    private final class Listening: Sendable {
+        let queue: JobQueue
+        let key: JobKey
+        let bell = Doorbell()
+
+        init(_ queue: JobQueue, _ key: JobKey) {
+            self.queue = queue
+            self.key = key
+            queue.signals.listen(key.id, bell)
+        }
+
+        deinit { queue.signals.leave(key.id, bell) }
+    }
+
+    private let listening: Listening
+    private var attempt = 0
+    private var position = LogPosition(offset: 0)
+    private var sequence: Int64
+    private var rowsKnown: Bool
+    private var headSent = false
+    private var end: (status: JobStatus, detail: TransitionDetail)?
+
+    /// - Parameter sequence: the last transition that the reader knows; 1 right after the submit.
+    public init(_ queue: JobQueue, _ key: JobKey, after sequence: Int64 = 0) {
+        listening = Listening(queue, key)
+        self.sequence = sequence
+        rowsKnown = sequence > 0
+    }
+
+    /// The next event; waits at most `patience` seconds.
+    public mutating func next(patience: Double) async throws -> AnswerEvent {
+        while true {
+            if let event = try live() { return event }
+            if !rowsKnown {
+                try await readRows()
+                continue
+            }
+            if let end { return .ended(end.status, end.detail.error, end.detail.usage) }
+            let cause = await listening.bell.wait(seconds: max(0.001, patience))
+            if cause.contains(.rows) { rowsKnown = false }
+            if cause.isEmpty { return .idle }
+            if cause.contains(.closing) { return .closing }
+        }
+    }
+
+    /// What can be said without asking the database.
+    private mutating func live() throws -> AnswerEvent? {
+        let (queue, id) = (listening.queue, listening.key.id)
+        if !headSent {
+            guard let (now, head) = queue.answers[id] ?? ended() else { return nil }
+            (attempt, headSent) = (now, true)
+            return .head(head)
+        }
+        while let piece = try queue.logs.read(id, attempt: attempt, from: &position) {
+            if piece.stream == .answer { return .body(piece.bytes) }
+        }
+        return nil
+    }
+
+    private func ended() -> (Int, AnswerHead)? {
+        guard let end, let head = end.detail.answer else { return nil }
+        return (attempt, head)
+    }
+
+    private mutating func readRows() async throws {
+        let rows = try await listening.queue.store.transitions(of: listening.key, after: sequence, limit: 100)
+        rowsKnown = rows.count < 100
+        for row in rows {
+            sequence = row.sequence
+            if !headSent { attempt = row.attempt }
+            end = row.status.isFinal ? (row.status, try JSONDecoder().decode(TransitionDetail.self, from: row.detail)) : nil
+        }
+        if sequence == 0 { throw StoreError.notFound }
+    }
+}
