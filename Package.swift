@@ -215,6 +215,13 @@ let package = Package(
                 "CargoAgent", "CargoArtifact", "CargoClient", "CargoEndpoints", "CargoRunner", "CargoSigning", "CargoWire",
                 hummingbird, lifecycle, logging, system, .product(name: "NIOCore", package: "swift-nio"),
             ]),
+        tests(
+            "CargoEndpointsTests",
+            [
+                "CargoEndpoints", "CargoArtifact", "CargoWire", nio, system,
+                .product(name: "NIOHTTP1", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+            ]),
         tests("CargoQueueTests", ["CargoQueue", "CargoArtifact", "CargoWire", system]),
         tests(
             "CargoWebhooksTests",

@@ -76,8 +76,9 @@ struct Exchange: Sendable {
                     leftOverBytesStrategy: .dropBytes, informationalResponseStrategy: .drop, limitConfiguration: limits)
                 let pipeline = channel.pipeline.syncOperations
                 try pipeline.addHandler(patience)
-                try pipeline.addHandler(ByteToMessageHandler(decoder, maximumBufferSize: bounds.head + (1 << 20)))
+                // Before the decoder, which watches the requests on their way.
                 try pipeline.addHandler(HTTPRequestEncoder())
+                try pipeline.addHandler(ByteToMessageHandler(decoder, maximumBufferSize: bounds.head + (1 << 20)))
                 try pipeline.addHandler(HeadMark(patience))
                 return try NIOAsyncChannel(wrappingChannelSynchronously: channel)
             }
