@@ -55,6 +55,7 @@ public struct ModelServer: Sendable {
         head: @Sendable (AnswerHead) async throws -> Void, body: @Sendable ([UInt8]) async throws -> Void
     ) async throws -> ModelUsage? {
         let asked = try RequestBody(request)
+        if dialect == .ollama { return try await answerByOllama(request, asked, as: backendModel, head: head, body: body) }
         let call = Exchange.Call(
             method: .POST, path: path(of: request.operation, model: backendModel),
             body: try asked.openAI(
