@@ -11,11 +11,13 @@ public struct ArchiveWriter: Sendable {
         case bytes([UInt8])
         /// `size` bytes of `file` from `offset`.
         case file(File, offset: Int64, size: Int64)
+        /// The caller of `write(into:)` puts them where it says.
+        case later(size: Int64)
 
         var size: Int64 {
             switch self {
             case .bytes(let bytes): Int64(bytes.count)
-            case .file(_, _, let size): size
+            case .file(_, _, let size), .later(let size): size
             }
         }
     }
@@ -57,7 +59,7 @@ public struct ArchiveWriter: Sendable {
         let folder = try Folder.open(parent.isEmpty ? "." : parent)
         let temporary = try folder.makeTemporary(permissions: 0o644)
         do {
-            let size = try write(into: temporary.file)
+            let size = try write(into: temporary.file).size
             try temporary.file.sync()
             try folder.rename(temporary.name, to: name)
             try folder.sync()
@@ -68,8 +70,11 @@ public struct ArchiveWriter: Sendable {
         }
     }
 
-    private func write(into file: File) throws -> Int64 {
-        let index = try CargoLayout.index(root: root, version: version, signatures: signatures)
+    /// Writes all that is known into a file that is empty, or that this same archive was being written into.
+    ///
+    /// Returns the archive's bytes, and where the blobs belong that come later.
+    public func write(into file: File) throws -> (size: Int64, later: [(blob: Descriptor, offset: Int64)]) {
+        let index = try self.index()
         let parts: [(String, Source)] =
             [("oci-layout", .bytes(CargoLayout.ociLayout)), ("index.json", .bytes(index))]
             + blobs.map { ("blobs/sha256/" + $0.digest.hex, $1) }
@@ -77,16 +82,21 @@ public struct ArchiveWriter: Sendable {
         for (name, source) in parts { plan.add(name, size: source.size) }
         // Padding and end are what stays unwritten: zeros.
         try file.truncate(to: plan.total)
-        for (entry, part) in zip(plan.entries, parts) {
+        var later: [(blob: Descriptor, offset: Int64)] = []
+        for (position, (entry, part)) in zip(plan.entries, parts).enumerated() {
             try file.write(entry.headerBytes, at: entry.header)
             switch part.1 {
             case .bytes(let bytes): try file.write(bytes, at: entry.offset)
             case .file(let source, let offset, let size):
                 try file.copy(from: source, at: offset, count: size, to: entry.offset)
+            case .later: later.append((blobs[position - 2].0, entry.offset))
             }
         }
-        return plan.total
+        return (plan.total, later)
     }
+
+    /// The bytes of `index.json`, from which every other byte of the archive follows.
+    public func index() throws -> [UInt8] { try CargoLayout.index(root: root, version: version, signatures: signatures) }
 }
 
 extension CargoArchive {

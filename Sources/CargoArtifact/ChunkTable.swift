@@ -18,6 +18,11 @@ public struct ChunkTable: Hashable, Sendable {
         set { blobs[blob] = newValue }
     }
 
+    /// The sums of a blob's pieces, as a transfer wants them; nil where the table has none that fit.
+    public func sums(of blob: Descriptor) -> ChunkSums? {
+        self[blob.digest].flatMap { ChunkSums(pieceSize: chunkSize, sums: $0, size: blob.size) }
+    }
+
     private struct Stored: Codable {
         var version: Int
         var chunkSize: Int64

@@ -15,38 +15,40 @@ extension RegistryClient {
         progress: @escaping @Sendable (TransferProgress) -> Void = { _ in }
     ) async throws -> Bool {
         guard mayTransfer(blob) else { return false }
-        try await transfer(
-            blob, chunks: chunks, in: store.partials, isPublished: { store.size(of: blob.digest) == blob.size },
-            publish: { file, name in try store.adopt(file, named: name, as: blob.digest, size: blob.size) }, progress: progress)
+        try await asClientErrors {
+            _ = try await Transfer.fetch(
+                request(blob, chunks), in: store.partials, isPublished: { store.size(of: blob.digest) == blob.size },
+                publish: { file, name in try store.adopt(file, named: name, as: blob.digest, size: blob.size) },
+                progress: progress)
+        }
         return true
     }
 
-    /// The same into a file of `folder` that is named after the digest in hexadecimal, for who has no store.
+    /// The same into its place in a file that the caller alone holds: an archive that is being pulled.
     ///
-    /// What is there under that name is taken as it is: the folder must be the caller's own.
+    /// After a failure or a kill `journal`, a file of `folder`, says what is here; it is the caller's to remove.
     public func fetch(
-        _ blob: Descriptor, chunks: ChunkSums?, into folder: Folder,
+        _ blob: Descriptor, chunks: ChunkSums?, into file: File, at offset: Int64, journal: String, in folder: Folder,
         progress: @escaping @Sendable (TransferProgress) -> Void = { _ in }
-    ) async throws -> File? {
-        guard mayTransfer(blob) else { return nil }
-        try await transfer(
-            blob, chunks: chunks, in: folder, isPublished: { try folder.status(blob.digest.hex)?.size == blob.size },
-            publish: { _, name in try folder.rename(name, to: blob.digest.hex) }, progress: progress)
-        return try folder.open(blob.digest.hex)
+    ) async throws -> Bool {
+        guard mayTransfer(blob) else { return false }
+        try await asClientErrors {
+            _ = try await Transfer.fill(
+                request(blob, chunks), file: file, at: offset, journal: journal, in: folder, hasPartial: true, progress: progress)
+        }
+        return true
     }
 
     private func mayTransfer(_ blob: Descriptor) -> Bool { blob.size >= RegistryClient.leastTransfer && Transfer.isAvailable }
 
-    private func transfer(
-        _ blob: Descriptor, chunks: ChunkSums?, in folder: Folder, isPublished: @Sendable () throws -> Bool,
-        publish: @Sendable (File, String) throws -> Void, progress: @escaping @Sendable (TransferProgress) -> Void
-    ) async throws {
-        let request = TransferRequest(
+    private func request(_ blob: Descriptor, _ chunks: ChunkSums?) -> TransferRequest {
+        TransferRequest(
             url: "\(transport.base)\(root)/blobs/\(blob.digest)", bearer: transport.token, digest: blob.digest, size: blob.size,
             chunks: chunks)
-        do {
-            _ = try await Transfer.fetch(request, in: folder, isPublished: isPublished, publish: publish, progress: progress)
-        } catch let failure as TransferFailure {
+    }
+
+    private func asClientErrors(_ transfer: () async throws -> Void) async throws {
+        do { try await transfer() } catch let failure as TransferFailure {
             switch failure.code {
             case .status: throw ClientError(status: failure.status ?? 0, code: "bad_answer", message: failure.message)
             case .outOfPatience, .connection, .unavailable: throw ClientError.unreachable(transport.base, failure.message)

@@ -22,6 +22,11 @@ public struct RegistryOrigin: CargoOrigin {
         self.progress = progress
     }
 
+    /// What a person knows a blob by: its file, else the beginning of its digest.
+    public static func name(of blob: Descriptor) -> String {
+        blob.annotations?["org.opencontainers.image.title"] ?? String(blob.digest.hex.prefix(12))
+    }
+
     public func manifest() async throws -> [UInt8] { try await registry.manifest(reference) }
 
     public func signatureManifests(of root: Digest) async throws -> [[UInt8]] {

@@ -1,5 +1,6 @@
 public import CargoArtifact
 public import CargoFiles
+internal import Glibc
 public import SystemPackage
 
 /// Content under its SHA-256: `blobs/sha256/HEX`, read-only files in folders of mode 0700.
@@ -73,6 +74,27 @@ public final class BlobStore: Sendable {
         try file.sync()
         try partials.rename(name, to: digest.hex, in: blobs)
         try blobs.sync()
+    }
+
+    /// Removes partial blobs that nobody fetches now and nobody fetched for so many seconds, and journals without one.
+    ///
+    /// Returns how many blobs.
+    func removePartials(unusedFor seconds: Int64, now: Int64 = Int64(time(nil))) throws -> Int {
+        var removed = 0
+        for digest in Set(try partials.entries(limit: .max).compactMap { Digest(hex: $0.prefix(64)) }) {
+            let (partial, journal) = (digest.hex + ".part", digest.hex + ".journal")
+            if let status = try partials.status(partial) {
+                guard status.modified / 1_000_000_000 <= now - seconds, let file = try? partials.open(partial, .readWrite),
+                    try file.tryLock(.exclusive), try partials.status(partial)?.inode == file.status().inode
+                else { continue }
+                // While it is locked, so that nobody begins with a journal whose partial blob is gone.
+                try partials.remove(journal)
+                if try partials.remove(partial) { removed += 1 }
+            } else {
+                try partials.remove(journal)
+            }
+        }
+        return removed
     }
 
     /// Removes a blob; false when it was not here.

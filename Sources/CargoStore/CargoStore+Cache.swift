@@ -26,7 +26,9 @@ public struct CacheUse: Hashable, Sendable, Codable {
     public var blobs: Int64 = 0
     public var trees: Int64 = 0
     public var temporary: Int64 = 0
-    public var total: Int64 { blobs + trees + temporary }
+    /// Large blobs that are being fetched, or were until their transfer broke off.
+    public var partial: Int64 = 0
+    public var total: Int64 { blobs + trees + temporary + partial }
 }
 
 /// What `gc` did.
@@ -34,6 +36,8 @@ public struct CacheCollection: Hashable, Sendable, Codable {
     public var evicted: [Digest] = []
     public var removedBlobs = 0
     public var removedTrees = 0
+    /// Transfers that broke off, and whose bytes were given up.
+    public var removedPartials = 0
     /// Bytes on disk before and after.
     public var before: Int64 = 0
     public var after: Int64 = 0
@@ -64,6 +68,7 @@ extension CargoStore {
         for name in try blobs.temporary.entries(limit: .max) {
             use.temporary += try CargoStore.allocated(name, in: blobs.temporary)
         }
+        for name in try blobs.partials.entries(limit: .max) { use.partial += try blobs.partials.status(name)?.allocated ?? 0 }
         return use
     }
 
@@ -96,6 +101,9 @@ extension CargoStore {
         var result = CacheCollection()
         result.before = try diskUse().total
         var left = try removeUnreferenced(&result)
+        // What broke off goes before what somebody has used; a transfer that nobody took up again for days goes anyway.
+        result.removedPartials = try blobs.removePartials(unusedFor: left > budget ? 0 : CargoStore.patience)
+        left = try diskUse().total
         if left > budget {
             for entry in try entries() where !entry.pinned {
                 guard left > budget else { break }
@@ -107,6 +115,9 @@ extension CargoStore {
         result.after = left
         return result
     }
+
+    /// Seconds after which a transfer that broke off is given up.
+    private static let patience: Int64 = 7 * 24 * 3600
 
     /// Takes a cargo's record away; false when it is in use.
     private func evict(_ digest: Digest) throws -> Bool {

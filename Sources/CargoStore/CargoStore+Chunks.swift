@@ -7,8 +7,8 @@ extension CargoStore {
     func chunks(of blob: Descriptor, in manifest: ImageManifest) -> ChunkSums? {
         guard let layer = manifest.layers.first(where: { $0.mediaType == MediaType.chunks }), layer.digest != blob.digest,
             let bytes = try? blobs.contents(of: layer.digest, limit: ChunkTable.maximumSize),
-            let table = try? ChunkTable(json: bytes), let sums = table[blob.digest]
+            let table = try? ChunkTable(json: bytes)
         else { return nil }
-        return ChunkSums(pieceSize: table.chunkSize, sums: sums, size: blob.size)
+        return table.sums(of: blob)
     }
 }

@@ -2,7 +2,7 @@ internal import CargoArtifact
 internal import CargoFiles
 internal import Glibc
 
-/// The SHA-256 of a file that grows: a second thread hashes what is whole while the rest still comes.
+/// The SHA-256 of a stretch of a file that grows: a second thread hashes what is whole while the rest still comes.
 final class FollowingHash: @unchecked Sendable {
     // `@unchecked`: `mutex` guards the four variables; both C objects live until `deinit`, at addresses that never move.
     private let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
@@ -12,13 +12,15 @@ final class FollowingHash: @unchecked Sendable {
     private var result: Result<Digest, any Error>?
 
     private let file: File
+    private let base: Int64
     private let size: Int64
     /// Read at once, bytes.
     private static let step: Int64 = 4 << 20
 
     /// Starts the thread.
-    init(_ file: File, size: Int64) throws {
+    init(_ file: File, at base: Int64, size: Int64) throws {
         self.file = file
+        self.base = base
         self.size = size
         pthread_mutex_init(mutex, nil)
         pthread_cond_init(wake, nil)
@@ -39,7 +41,7 @@ final class FollowingHash: @unchecked Sendable {
         return body()
     }
 
-    /// The first `prefix` bytes are final.
+    /// The first `prefix` bytes of the stretch are final.
     func advance(to prefix: Int64) {
         locked {
             guard prefix > available else { return }
@@ -76,7 +78,7 @@ final class FollowingHash: @unchecked Sendable {
                 guard let end else { break }
                 while done < end {
                     let count = min(Self.step, end - done)
-                    try file.read(from: done, count: count) { hash.update($0) }
+                    try file.read(from: base + done, count: count) { hash.update($0) }
                     done += count
                     if locked({ isStopped }) { break }
                 }

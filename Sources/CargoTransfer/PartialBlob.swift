@@ -6,17 +6,20 @@ struct PartialBlob: ~Copyable {
     private(set) var map: PieceMap
     private(set) var damaged = 0
     private let file: File
+    /// Where in the file the blob begins.
+    private let base: Int64
     private let chunks: ChunkSums?
     private var journal: TransferJournal
     /// Sums of the pieces that are on their way: as many as there are connections, and those that broke off.
     private var hashes: [Int: ContentHash] = [:]
 
-    init(file: File, journal: TransferJournal, request: TransferRequest, pieceSize: Int64) throws {
+    init(file: File, at base: Int64, journal: TransferJournal, request: TransferRequest, pieceSize: Int64) throws {
         guard let map = PieceMap(size: request.size, pieceSize: pieceSize, received: journal.received) else {
             throw TransferFailure(.answer, "a blob of \(request.size) bytes cannot be fetched in pieces of \(pieceSize)")
         }
         self.map = map
         self.file = file
+        self.base = base
         self.journal = journal
         chunks = request.chunks
     }
@@ -49,7 +52,7 @@ struct PartialBlob: ~Copyable {
     }
 
     private mutating func write(_ bytes: UnsafeRawBufferPointer, to piece: Int, at position: Int64) throws {
-        try file.write(bytes, at: position)
+        try file.write(bytes, at: base + position)
         if chunks != nil {
             var hash = try hashes.removeValue(forKey: piece) ?? prefix(of: piece)
             hash.update(bytes)
@@ -68,7 +71,7 @@ struct PartialBlob: ~Copyable {
     private func prefix(of piece: Int) throws -> ContentHash {
         var hash = ContentHash()
         let count = Int64(map.received[piece])
-        if count > 0 { try file.read(from: map.start(of: piece), count: count) { hash.update($0) } }
+        if count > 0 { try file.read(from: base + map.start(of: piece), count: count) { hash.update($0) } }
         return hash
     }
 
@@ -96,7 +99,7 @@ struct PartialBlob: ~Copyable {
         for piece in 0..<map.count {
             if let chunks {
                 var hash = ContentHash()
-                try file.read(from: map.start(of: piece), count: map.length(of: piece)) { hash.update($0) }
+                try file.read(from: base + map.start(of: piece), count: map.length(of: piece)) { hash.update($0) }
                 guard hash.digest() != chunks.sums[piece] else { continue }
             }
             try discard(piece)

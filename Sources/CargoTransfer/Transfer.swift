@@ -31,24 +31,12 @@ public enum Transfer {
         guard let file = try await claim(request, names, in: folder, isPublished: isPublished, progress: progress) else {
             return TransferReport(joined: true)
         }
-        let stop = TransferStop()
         do {
-            let report = try await withTaskCancellationHandler {
-                try await onOwnThread {
-                    let hasPartial = try file.status().size == request.size && request.size > 0
-                    if !hasPartial { try file.truncate(to: request.size) }
-                    let journal = try TransferJournal(
-                        names.journal, in: folder, size: request.size,
-                        pieceSize: request.chunks?.pieceSize ?? options.pieceSize, hasPartial: hasPartial)
-                    let proxied = CertificateAuthorities.proxyIsSet { name in getenv(name).map { String(cString: $0) } }
-                    return try TransferLoop(
-                        request, file: file, journal: journal, options: options, proxied: proxied, stop: stop,
-                        progress: progress
-                    ).run()
-                }
-            } onCancel: {
-                stop.stop()
-            }
+            let hasPartial = try file.status().size == request.size && request.size > 0
+            if !hasPartial { try file.truncate(to: request.size) }
+            let report = try await fill(
+                request, file: file, at: 0, journal: names.journal, in: folder, hasPartial: hasPartial, options: options,
+                progress: progress)
             try publish(file, names.partial)
             try folder.remove(names.journal)
             return report
@@ -56,6 +44,32 @@ public enum Transfer {
             _ = try? folder.remove(names.journal)
             _ = try? folder.remove(names.partial)
             throw refusal
+        }
+    }
+
+    /// Fetches a blob into its place in a file that the caller alone holds: an archive that is being pulled.
+    ///
+    /// Returns when the bytes from `base` on have the request's SHA-256. `journal`, a file of `folder`, says after a failure or a
+    /// kill what is here, and is the caller's to remove; without `hasPartial` it begins anew.
+    @concurrent
+    public static func fill(
+        _ request: TransferRequest, file: File, at base: Int64, journal: String, in folder: Folder, hasPartial: Bool,
+        options: TransferOptions = TransferOptions(), progress: @escaping @Sendable (TransferProgress) -> Void = { _ in }
+    ) async throws -> TransferReport {
+        let stop = TransferStop()
+        return try await withTaskCancellationHandler {
+            try await onOwnThread {
+                let journal = try TransferJournal(
+                    journal, in: folder, size: request.size, pieceSize: request.chunks?.pieceSize ?? options.pieceSize,
+                    hasPartial: hasPartial)
+                let proxied = CertificateAuthorities.proxyIsSet { name in getenv(name).map { String(cString: $0) } }
+                return try TransferLoop(
+                    request, file: file, at: base, journal: journal, options: options, proxied: proxied, stop: stop,
+                    progress: progress
+                ).run()
+            }
+        } onCancel: {
+            stop.stop()
         }
     }
 

@@ -30,6 +30,7 @@ final class TransferLoop {
     private let request: TransferRequest
     private let options: TransferOptions
     private let file: File
+    private let base: Int64
     private let stop: TransferStop
     private let progress: (TransferProgress) -> Void
     private let origin: WebOrigin
@@ -52,7 +53,7 @@ final class TransferLoop {
     private static let reportInterval = Duration.milliseconds(250)
 
     init(
-        _ request: TransferRequest, file: File, journal: TransferJournal, options: TransferOptions, proxied: Bool,
+        _ request: TransferRequest, file: File, at base: Int64, journal: TransferJournal, options: TransferOptions, proxied: Bool,
         stop: TransferStop, progress: @escaping (TransferProgress) -> Void
     ) throws {
         guard let origin = WebOrigin(request.url) else {
@@ -61,13 +62,14 @@ final class TransferLoop {
         self.request = request
         self.options = options
         self.file = file
+        self.base = base
         self.stop = stop
         self.progress = progress
         self.origin = origin
         self.proxied = proxied
         location = (request.url, origin)
         partial = try PartialBlob(
-            file: file, journal: journal, request: request, pieceSize: request.chunks?.pieceSize ?? options.pieceSize)
+            file: file, at: base, journal: journal, request: request, pieceSize: request.chunks?.pieceSize ?? options.pieceSize)
         let now = ContinuousClock.now
         retry = RetrySchedule(options, now: now)
         retryAt = now
@@ -106,7 +108,7 @@ final class TransferLoop {
 
     /// Fetches what is missing; true when the whole has its digest.
     private func fetchAll(_ multi: UnsafeMutableRawPointer, _ connections: Int) throws -> Bool {
-        let hash = try FollowingHash(file, size: request.size)
+        let hash = try FollowingHash(file, at: base, size: request.size)
         defer { hash.stop() }
         while true {
             guard !stop.isStopped else { throw CancellationError() }

@@ -119,14 +119,17 @@ struct CacheCommand: AsyncParsableCommand {
         func run() throws {
             let use = try CacheCommand.open().diskUse()
             if json { return try CacheCommand.print(use) }
-            Swift.print("blobs \(use.blobs)\ntrees \(use.trees)\ntemporary \(use.temporary)\ntotal \(use.total)")
+            let rows = [("blobs", use.blobs), ("trees", use.trees), ("temporary", use.temporary), ("partial", use.partial)]
+            for (name, bytes) in rows + [("total", use.total)] { Swift.print("\(name) \(bytes)") }
         }
     }
 
     struct Collect: ParsableCommand {
         static let configuration = CommandConfiguration(
             commandName: "gc", abstract: "Remove what no cargo needs, and the least recently used cargos over a budget.",
-            discussion: "Pinned cargos and ones in use stay.")
+            discussion: """
+                Pinned cargos and ones in use stay. A transfer that broke off goes after a week, over the budget at once.
+                """)
         @Option(help: "Bytes that may stay, such as 50GiB. Default: no cargo is evicted.") var maxBytes: ByteCount?
         @Flag(help: "Print JSON.") var json = false
 

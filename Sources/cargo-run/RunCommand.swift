@@ -173,7 +173,10 @@ struct RunCommand: AsyncParsableCommand {
         case .version: digest = Digest(of: try await registry.manifest(reference.tagOrDigest))
         }
         let exact = CargoReference(name: reference.name, selector: .digest(digest))
-        return try await store.ingest(from: RegistryOrigin(registry, reference: exact), digest: digest, policy: policy)
+        let meter = TransferMeter()
+        defer { meter.end() }
+        let origin = RegistryOrigin(registry, reference: exact) { meter.show(RegistryOrigin.name(of: $0), $1) }
+        return try await store.ingest(from: origin, digest: digest, policy: policy)
     }
 
     /// With `--unsigned` a signature is not asked for, but a trust file in audit mode says what it would have refused.

@@ -59,6 +59,36 @@ import Testing
         }
     }
 
+    @Test func `transfers that broke off count, and go when room is wanted or nobody took them up again`() throws {
+        try withTemporaryFolder { (folder: Folder) throws in
+            let store = try CargoStore(root: folder.path.appending("store"))
+            _ = try store.ingest(archive: try archive("1.0.0", 100, in: folder), policy: .integrityOnly)
+            let partials = store.blobs.partials
+            func leave(_ digest: Digest) throws -> File {
+                let file = try partials.open(digest.hex + ".part", .readWrite, options: .create)
+                try file.write([UInt8](repeating: 1, count: 1 << 20))
+                try partials.writeAtomically(digest.hex + ".journal", [1])
+                return file
+            }
+            let (left, held) = (Digest(of: [1]), Digest(of: [2]))
+            _ = try leave(left)
+            let transfer = try leave(held)
+            #expect(try transfer.tryLock(.exclusive))
+            #expect(try store.diskUse().partial >= 2 << 20)
+            #expect(try store.check().isEmpty)
+            // With room enough a transfer may still be taken up again.
+            #expect(try store.collect(budget: .max).removedPartials == 0)
+            // Without, it goes before a cargo does; what is under way stays.
+            let result = try store.collect(budget: store.diskUse().total - 100_000)
+            #expect(result.removedPartials == 1 && result.evicted.isEmpty)
+            #expect(try partials.entries().sorted() == [held.hex + ".journal", held.hex + ".part"])
+            try transfer.unlock()
+            let week = Int64(8 * 24 * 3600) + (try transfer.status().modified / 1_000_000_000)
+            #expect(try store.blobs.removePartials(unusedFor: 7 * 24 * 3600, now: week) == 1)
+            #expect(try partials.entries() == [] && store.diskUse().partial == 0)
+        }
+    }
+
     @Test func findsDamageInBlobsAndTrees() throws {
         try withTemporaryFolder { (folder: Folder) throws in
             let path = folder.path.appending("a.cargo")
