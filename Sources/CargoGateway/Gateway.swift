@@ -67,6 +67,8 @@ public struct Gateway: Sendable {
         addShares(to: router)
         addDialects(to: router)
         addOpenAI(to: router)
+        addAnthropic(to: router)
+        addRun(to: router)
         addWebhooks(to: router)
         addHosts(to: router)
         addAdmin(to: router)

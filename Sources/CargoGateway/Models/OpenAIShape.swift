@@ -76,6 +76,9 @@ enum ErrorShape {
     static func response(_ error: GatewayError, path: String) -> Response {
         let parts = path.split(separator: "/", maxSplits: 3).map(String.init)
         switch (parts.first, parts.dropFirst().first) {
+        case ("v1", "messages"?),
+            ("api", "v1"?) where path.contains("/v1/messages"):
+            return AnthropicError.response(error)
         case ("v1", _): return OpenAIError.response(error)
         case ("api", "v1"?) where parts.count > 2 && openAI.contains(parts[2].split(separator: "/").first.map(String.init) ?? ""):
             return OpenAIError.response(error)
