@@ -166,7 +166,8 @@ let package = Package(
         program(
             "cargo-run",
             [
-                "CargoAgent", "CargoArtifact", "CargoClient", "CargoCommands", "CargoFiles", "CargoRunner", "CargoSandbox",
+                "CargoAgent", "CargoArtifact", "CargoClient", "CargoCommands", "CargoEndpoints", "CargoFiles", "CargoRunner",
+                "CargoSandbox",
                 "CargoSigning", "CargoStore", "CargoWire", arguments, lifecycle, logging, signals, system,
             ]),
         program(

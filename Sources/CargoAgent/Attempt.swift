@@ -90,7 +90,7 @@ struct Attempt: Sendable {
                 switch event {
                 case .provisioning(let progress): await channel.show(progress)
                 case .started: await channel.report(.processing)
-                case .log(let stream, _, let bytes): await channel.append(stream == .stdout ? .stdout : .stderr, bytes)
+                case .log(let stream, _, let bytes): await channel.append(stream.onTheWire, bytes)
                 }
             }
             return .ran(outcome)

@@ -3,6 +3,16 @@ import CargoClient
 import CargoRunner
 import CargoWire
 
+extension RunEvent.Stream {
+    var onTheWire: LogChunk.Stream {
+        switch self {
+        case .stdout: .stdout
+        case .stderr: .stderr
+        case .event: .event
+        }
+    }
+}
+
 /// What this host's errors and outcomes are in the words of the wire.
 enum FailureWords {
     /// Why nothing ran.

@@ -53,6 +53,10 @@ struct Provisioning: Execution {
         request.containers = containers
         request.arguments = job.args ?? []
         request.parameters = job.params ?? [:]
+        // One object on standard input: what was submitted as `input`, with the parameters over it.
+        if request.cargo.config.interface == .stdioJSONL, case .object(let input)? = job.input {
+            request.parameters = input.merging(request.parameters) { $1 }
+        }
         request.inputs = try await inputs(claim, entry)
         request.limits = job.resources ?? Resources()
         if let timeout = job.timeout { request.limits.time = min(request.limits.time ?? timeout, timeout) }

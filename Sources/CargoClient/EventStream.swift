@@ -141,6 +141,11 @@ struct EventPosition: Sendable {
                 chunk = rest
             }
             event = .log(chunk)
+        case "output":
+            // The line and its line feed are what lies between the two offsets.
+            let offset = after.offset - Int64(raw.data.count) - 1
+            if after.attempt < cursor.attempt || (after.attempt == cursor.attempt && after.offset <= cursor.offset) { return nil }
+            event = .output(OutputEvent(offset: offset, line: String(decoding: raw.data, as: UTF8.self)))
         case "progress":
             event = .progress(try decode(JSONValue.self, raw))
         default:

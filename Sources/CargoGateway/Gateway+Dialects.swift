@@ -86,6 +86,32 @@ extension Gateway {
         return try Answer.json(try await describe(key))
     }
 
+    /// The text of a cargo that speaks in events; nil when it said no token.
+    private func tokens(_ key: JobKey, _ attempt: Int) async throws -> String? {
+        struct Token: Decodable {
+            var type: String
+            var content: String?
+        }
+        let queue = queue
+        return try await blocking { () -> String? in
+            var reader = LogReader()
+            var text = ""
+            var rest: [UInt8] = []
+            while text.utf8.count < Gateway.largestResult,
+                let piece = try queue.logBytes(key, attempt: attempt, stream: .event, from: &reader)
+            {
+                rest += piece
+                while let end = rest.firstIndex(of: 10) {
+                    if let token = try? JSONDecoder().decode(Token.self, from: Data(rest[..<end])), token.type == "token" {
+                        text += token.content ?? ""
+                    }
+                    rest.removeFirst(end + 1)
+                }
+            }
+            return text.isEmpty ? nil : text
+        }
+    }
+
     /// What the job printed: as JSON where it is JSON, else as text.
     func standardOutput(_ key: JobKey, _ attempt: Int) async throws -> JSONValue {
         let queue = queue
@@ -99,6 +125,7 @@ extension Gateway {
             }
             return bytes
         }
+        if bytes.isEmpty, let said = try await tokens(key, attempt) { return .string(said) }
         if let value = try? StrictJSON.parse(bytes, limit: Gateway.largestResult) { return value }
         return .string(String(decoding: bytes, as: UTF8.self))
     }

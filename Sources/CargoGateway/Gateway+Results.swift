@@ -86,7 +86,7 @@ extension Gateway {
         }
         let stream = try request.uri.queryParameters["stream"].map { text in
             guard let stream = LogChunk.Stream(rawValue: String(text)) else {
-                throw GatewayError(400, "invalid_query", "'stream' is stdout or stderr.")
+                throw GatewayError(400, "invalid_query", "'stream' is stdout, stderr, event or answer.")
             }
             return stream
         }
@@ -166,6 +166,7 @@ enum ServerSentEvent {
         switch event.event {
         case .status(let status): (name, data) = ("status", try Answer.encoder.encode(status))
         case .log(let chunk): (name, data) = ("log", try Answer.encoder.encode(chunk))
+        case .output(let output): (name, data) = ("output", Data(output.line.utf8))
         case .progress(let value): (name, data) = ("progress", try Answer.encoder.encode(value))
         }
         buffer.writeString("id: \(event.cursor)\nevent: \(name)\ndata: ")

@@ -111,7 +111,8 @@ enum OpenAPI {
         let events = Content(type: "text/event-stream", schema: .object([:]))
         let lease = [("Longshore-Lease", text)]
         let logs: [(String, JSONValue)] = [
-            ("stream", OpenAPISchemas.choice(["stdout", "stderr"])), ("attempt", OpenAPISchemas.integer(1, 1_000_000)),
+            ("stream", OpenAPISchemas.choice(["stdout", "stderr", "event", "answer"])),
+            ("attempt", OpenAPISchemas.integer(1, 1_000_000)),
         ]
         let list: [(String, JSONValue)] = [
             ("limit", OpenAPISchemas.integer(1, 500)), ("status", OpenAPISchemas.choice(JobStatus.allCases.map(\.rawValue))),

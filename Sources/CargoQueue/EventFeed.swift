@@ -54,7 +54,7 @@ public struct EventFeed {
                 if !events.isEmpty { return events }
                 continue
             }
-            if let piece = try readLog() { return [piece] }
+            if let pieces = try readLog() { return pieces }
             if let progress = newProgress() { return [progress] }
             let cause = await bell.wait(seconds: patience)
             if cause.contains(.rows) { rowsKnown = false }
@@ -72,7 +72,7 @@ public struct EventFeed {
 
     private mutating func take(_ transition: Transition) throws -> [FeedEvent] {
         let endsAttempt = transition.status == .queued || transition.status.isFinal || transition.attempt > cursor.attempt
-        if endsAttempt, cursor.attempt > 0, let piece = try readLog() { return [piece] }
+        if endsAttempt, cursor.attempt > 0, let pieces = try readLog() { return pieces }
         pending.removeFirst()
         if transition.attempt > cursor.attempt {
             cursor.attempt = transition.attempt
@@ -88,17 +88,45 @@ public struct EventFeed {
         return [FeedEvent(cursor: cursor, event: .status(status))]
     }
 
-    private mutating func readLog() throws -> FeedEvent? {
+    private mutating func readLog() throws -> [FeedEvent]? {
+        let before = position
         guard cursor.attempt > 0,
             var piece = try queue.logs.read(key.id, attempt: cursor.attempt, from: &position)
         else { return nil }
+        if piece.stream == .event { return try readLines(from: piece, at: before) }
         // A character cut by the end of the piece is left for the next one.
         if piece.bytes.count > 4, let whole = wholeCharacters(piece.bytes), whole < piece.bytes.count {
             piece.bytes.removeLast(piece.bytes.count - whole)
             position = LogPosition(offset: piece.end, file: 0)
         }
         cursor.offset = piece.end
-        return FeedEvent(cursor: cursor, event: .log(LogChunk(piece)))
+        return [FeedEvent(cursor: cursor, event: .log(LogChunk(piece)))]
+    }
+
+    /// Bytes of one event line, which the host bounds; two records hold it.
+    private static let longestLine = 1 << 17
+
+    /// Whole lines only, so that a reader's cursor never stands inside one; what is not whole yet is waited for.
+    private mutating func readLines(from first: LogPiece, at before: LogPosition) throws -> [FeedEvent]? {
+        var bytes = first.bytes
+        while !bytes.contains(10), bytes.count < EventFeed.longestLine {
+            guard let more = try queue.logs.read(key.id, attempt: cursor.attempt, from: &position), more.stream == .event else {
+                position = before
+                return nil
+            }
+            bytes += more.bytes
+        }
+        var events: [FeedEvent] = []
+        var start = 0
+        while let end = bytes[start...].firstIndex(of: 10) {
+            let offset = first.offset + Int64(start)
+            cursor.offset = first.offset + Int64(end) + 1
+            let line = String(decoding: bytes[start..<end], as: UTF8.self)
+            events.append(FeedEvent(cursor: cursor, event: .output(OutputEvent(offset: offset, line: line))))
+            start = end + 1
+        }
+        if start < bytes.count { position = LogPosition(offset: first.offset + Int64(start), file: before.file) }
+        return events
     }
 
     /// How many bytes end with a whole character, when only the last three at most are in doubt.

@@ -126,6 +126,7 @@ final class LogSegment: Sendable {
         case .stdout: 1
         case .stderr: 2
         case .answer: 3
+        case .event: 4
         }
     }
 
@@ -134,6 +135,7 @@ final class LogSegment: Sendable {
         case 1: .stdout
         case 2: .stderr
         case 3: .answer
+        case 4: .event
         default: nil
         }
     }

@@ -34,7 +34,7 @@ struct ContainerBackend: Sendable {
         let runner = try await settings.runner(store: store, allowMissing: request.allowMissing)
         let job = try await blocking { [settings] in try ContainerLayout(plan, folder, settings).job() }
         let clock = LogClock()
-        let log = Mutex(JobLog(limits: request.logLimits, now: clock.seconds))
+        let log = Mutex(JobLog(limits: request.logLimits, interface: plan.config.interface, now: clock.seconds))
         let outcome = try await runner.run(job) { event in
             switch event {
             case .started: await onEvent(.started)
@@ -46,10 +46,12 @@ struct ContainerBackend: Sendable {
                 await clock.pause(taken.pause) { false }
             }
         }
+        for event in log.withLock({ $0.finish() }) { await onEvent(event) }
         let account = log.withLock { $0 }
+        let images = account.speech?.images ?? []
         let collector = OutputCollector(
             source: folder.output, target: request.output, maxBytes: plan.outputBytes, maxFiles: plan.outputFiles)
-        let collected = try await blocking { try collector.collect() }
+        let collected = try await blocking { try collector.collect(adding: images) }
         let isOver = outcome.stopped == .outputLimit
         let over = Refusal(
             "output_limit", "the job wrote more than its \(plan.outputBytes) bytes or \(plan.outputFiles) files of output")
@@ -60,8 +62,10 @@ struct ContainerBackend: Sendable {
             oomKilled: outcome.oomKilled,
             wallSeconds: outcome.wallSeconds, cpuSeconds: outcome.cpuSeconds, maxRSSBytes: outcome.maxRSSBytes,
             outputs: collected.outputs, logBytes: account.bytes, logDigest: account.digest, logTruncated: account.isTruncated,
-            limit: isOver ? over : outOfCPU ?? collected.limit, missing: [], skipped: collected.skipped, deniedCalls: [:],
-            logLinesSplit: account.linesSplit, logPausedSeconds: account.pausedSeconds)
+            limit: isOver ? over : outOfCPU ?? collected.limit ?? plan.saidFailure(account, exitCode: outcome.exitCode),
+            missing: [], skipped: collected.skipped, deniedCalls: [:],
+            logLinesSplit: account.linesSplit, logPausedSeconds: account.pausedSeconds,
+            malformedLines: account.speech?.malformed ?? 0)
     }
 
     /// The same sentence as an error of this room.

@@ -18,10 +18,13 @@ struct JobLog {
     private var rate: LogRate
     /// Bytes since the last end of a line, of each stream.
     private var column: [RunEvent.Stream: Int] = [:]
+    /// Where the standard output says events.
+    private(set) var speech: EventLines?
 
     /// - Parameter now: seconds of any clock that only goes forward.
-    init(limits: LogLimits, now: Double) {
+    init(limits: LogLimits, interface: CargoInterface = .files, now: Double) {
         self.limits = limits
+        if interface == .stdioJSONL { speech = EventLines() }
         rate = LogRate(limits: limits, now: now)
     }
 
@@ -35,8 +38,32 @@ struct JobLog {
             isTruncated = isTruncated || !piece.isEmpty
             return ([], pause)
         }
-        let events = split(stream, piece).compactMap { keep(stream, $0) }
-        return (events, pause)
+        if stream == .stdout, var lines = speech {
+            speech = nil
+            let parts = lines.take(piece)
+            speech = lines
+            return (parts.flatMap { keep($0) }, pause)
+        }
+        return (split(stream, piece).compactMap { keep(stream, $0) }, pause)
+    }
+
+    /// What is left when the last byte was read.
+    mutating func finish() -> [RunEvent] {
+        guard let parts = speech?.finish() else { return [] }
+        return parts.flatMap { keep($0) }
+    }
+
+    private mutating func keep(_ part: EventLines.Part) -> [RunEvent] {
+        switch part {
+        case .log(let bytes): return split(.stdout, bytes).compactMap { keep(.stdout, $0) }
+        case .event(let line):
+            // Half an event is none.
+            guard bytes + Int64(line.count) <= limits.total else {
+                isTruncated = true
+                return []
+            }
+            return keep(.event, line).map { [$0] } ?? []
+        }
     }
 
     /// The part of a piece that the total leaves room for.

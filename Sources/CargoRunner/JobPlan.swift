@@ -19,7 +19,7 @@ struct JobPlan {
     let resources: Resources
     let parameters: [UInt8]
 
-    private var config: CargoConfig { request.cargo.config }
+    var config: CargoConfig { request.cargo.config }
 
     /// Most bytes and files in `/job/output`.
     var outputBytes: Int64 {
@@ -99,6 +99,12 @@ struct JobPlan {
     /// Whether the cargo's own image is what the process stands on.
     var needsRoot: Bool {
         !request.runsInContainer && request.cargo.image != nil && (config.kind == .container || config.rootfs == .layers)
+    }
+
+    /// A cargo that says `error` and ends as if all were well has failed all the same.
+    func saidFailure(_ log: JobLog, exitCode: Int?) -> Refusal? {
+        guard exitCode == 0, let message = log.speech?.failure else { return nil }
+        return Refusal("cargo_error", message)
     }
 
     /// Everything the sandbox needs, over a job's prepared folder; `root` where `needsRoot` says so.

@@ -56,7 +56,7 @@ public struct JobRunner: Sendable {
         let process = try await sandbox.launch(spec, as: folder.user)
         let verdict = Verdict()
         let clock = LogClock()
-        var log = JobLog(limits: job.request.logLimits, now: clock.seconds)
+        var log = JobLog(limits: job.request.logLimits, interface: job.config.interface, now: clock.seconds)
         let end: ProcessEnding
         do {
             async let _ = OutputWatch.guarding(
@@ -70,11 +70,13 @@ public struct JobRunner: Sendable {
                 for event in taken.events { await onEvent(event) }
                 await clock.pause(taken.pause) { process.isOver }
             }
+            for event in log.finish() { await onEvent(event) }
             end = try await ending
         }
         let collector = OutputCollector(
             source: folder.output, target: job.request.output, maxBytes: job.outputBytes, maxFiles: job.outputFiles)
-        let collected = try await blocking { try collector.collect() }
+        let images = log.speech?.images ?? []
+        let collected = try await blocking { try collector.collect(adding: images) }
         if end.outOfMemoryKills == 0, let limit = job.cpuLimit(signal: end.signal, cpuSeconds: end.cpuSeconds) {
             verdict.set(limit)
         }
@@ -84,7 +86,9 @@ public struct JobRunner: Sendable {
             oomKilled: end.outOfMemoryKills > 0,
             wallSeconds: end.wallSeconds, cpuSeconds: end.cpuSeconds, maxRSSBytes: end.maxRSSBytes, outputs: collected.outputs,
             logBytes: log.bytes, logDigest: log.digest, logTruncated: log.isTruncated,
-            limit: verdict.limit ?? collected.limit, missing: missing, skipped: collected.skipped,
-            deniedCalls: process.deniedCalls, logLinesSplit: log.linesSplit, logPausedSeconds: log.pausedSeconds)
+            limit: verdict.limit ?? collected.limit ?? job.saidFailure(log, exitCode: end.exitCode), missing: missing,
+            skipped: collected.skipped,
+            deniedCalls: process.deniedCalls, logLinesSplit: log.linesSplit, logPausedSeconds: log.pausedSeconds,
+            malformedLines: log.speech?.malformed ?? 0)
     }
 }

@@ -29,13 +29,30 @@ struct OutputCollector: Sendable {
         var seen = 0
     }
 
-    func collect() throws -> Collected {
+    /// - Parameter images: what the job said instead of leaving it in its folder; a file of the same name goes first.
+    func collect(adding images: [EventLines.Image] = []) throws -> Collected {
         var collected = Collected()
         // A job may have closed its own folders and files; nobody of it is left who could change them now.
         _ = source.withPlatformString { chmod($0, 0o700) }
         try walk(try Folder.open(source), into: try Folder.open(target, create: 0o755), prefix: "", depth: 0, &collected)
+        for image in images where collected.limit == nil { try add(image, &collected) }
         collected.outputs.sort { $0.path < $1.path }
         return collected
+    }
+
+    private func add(_ image: EventLines.Image, _ collected: inout Collected) throws {
+        guard collected.outputs.count < maxFiles, collected.bytes + Int64(image.bytes.count) <= maxBytes else {
+            collected.limit = Refusal(
+                "output_limit", "the job's images are more than its \(maxBytes) bytes or \(maxFiles) files of output")
+            return
+        }
+        guard !collected.outputs.contains(where: { $0.path == image.path || $0.path.hasPrefix(image.path + "/") }) else {
+            return skip(image.path + " (an image of its events)", &collected)
+        }
+        let file = try Folder.open(target).open(image.path, .readWrite, options: [.create, .exclusiveCreate], permissions: 0o644)
+        try file.write(image.bytes)
+        collected.bytes += Int64(image.bytes.count)
+        collected.outputs.append(RunOutcome.Output(path: image.path, size: Int64(image.bytes.count), digest: image.digest))
     }
 
     private func walk(_ from: Folder, into to: Folder, prefix: String, depth: Int, _ collected: inout Collected) throws {

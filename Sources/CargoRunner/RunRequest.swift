@@ -58,7 +58,8 @@ public struct RunRequest: Sendable {
 
 /// What happens while a job runs, in order.
 public enum RunEvent: Sendable {
-    public enum Stream: String, Sendable { case stdout, stderr }
+    /// `event`: what a cargo with `interface: stdio-jsonl` says on its standard output, whole lines of one JSON object each.
+    public enum Stream: String, Sendable { case stdout, stderr, event }
 
     /// The image of a container is on its way here; before `started`.
     case provisioning(RunProgress)
@@ -100,4 +101,6 @@ public struct RunOutcome: Hashable, Sendable {
     public var logLinesSplit = 0
     /// How long the job waited because it said too much at once.
     public var logPausedSeconds = 0.0
+    /// Lines of standard output that should have been events and were not.
+    public var malformedLines = 0
 }

@@ -55,10 +55,24 @@ public struct StatusEvent: Hashable, Sendable, Codable {
     }
 }
 
-/// One event of `GET /jobs/{id}/events`: SSE `event:` `status`, `log` (data: `LogChunk`) or `progress`.
+/// What a cargo with `interface: stdio-jsonl` said: the `data` of the SSE event `output`.
+public struct OutputEvent: Hashable, Sendable {
+    /// Where its line begins in the attempt's combined log.
+    public var offset: Int64
+    /// One JSON object whose `type` is `status`, `token`, `progress`, `image`, `done`, `error` or `malformed`.
+    public var line: String
+
+    public init(offset: Int64, line: String) {
+        self.offset = offset
+        self.line = line
+    }
+}
+
+/// One event of `GET /jobs/{id}/events`: SSE `event:` `status`, `log` (data: `LogChunk`), `output` or `progress`.
 /// The stream ends after the final status.
 public enum JobEvent: Hashable, Sendable {
     case status(StatusEvent)
     case log(LogChunk)
+    case output(OutputEvent)
     case progress(JSONValue)
 }

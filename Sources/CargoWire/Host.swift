@@ -181,7 +181,8 @@ public struct Claim: Hashable, Sendable, Codable {
 /// Bytes of a job's standard output or error, or of a model's answer.
 public struct LogChunk: Hashable, Sendable, Codable {
     /// `answer`: the body of the response to a model request.
-    public enum Stream: String, Sendable, Codable { case stdout, stderr, answer }
+    /// `event`: lines of one JSON object each, said by a cargo with `interface: stdio-jsonl`.
+    public enum Stream: String, Sendable, Codable { case stdout, stderr, answer, event }
 
     public var stream: Stream
     /// Where the chunk begins in the attempt's combined log: bytes of both streams in the order the host read them.

@@ -2,6 +2,7 @@ import ArgumentParser
 import CargoAgent
 import CargoArtifact
 import CargoClient
+import CargoEndpoints
 import CargoRunner
 import CargoStore
 import Glibc
@@ -59,6 +60,23 @@ struct AgentCommand: AsyncParsableCommand {
         help: "Bytes of pulled images that are kept, such as 64GiB (the default); the least recently used go first.")
     var imageBudget: ByteCount?
 
+    @Option(
+        name: .customLong("endpoint"),
+        help: ArgumentHelp(
+            "Offer the models of this server too (http://HOST:PORT[/v1], unix:///PATH); may be given several times.",
+            valueName: "url"))
+    var endpoints: [String] = []
+
+    @Flag(
+        name: .customLong("no-scan"),
+        help: "Do not look for model servers (Ollama, LM Studio, llama.cpp, vLLM …) on the usual ports of this machine.")
+    var noScan = false
+
+    @Option(
+        name: .customLong("scan-port"),
+        help: ArgumentHelp("Look for a model server on this port of the loopback as well.", valueName: "port"))
+    var scanPorts: [Int] = []
+
     @OptionGroup var hostLimits: HostLimits
 
     @Option(help: ArgumentHelp("Seconds that running jobs get at a shutdown.", valueName: "seconds"))
@@ -70,6 +88,10 @@ struct AgentCommand: AsyncParsableCommand {
     func validate() throws {
         guard (1...1024).contains(slots) else { throw ValidationError("--slots is a number from 1 to 1024.") }
         guard Logger.Level(rawValue: logLevel) != nil else { throw ValidationError("--log-level does not know '\(logLevel)'.") }
+        guard scanPorts.allSatisfy({ (1...65535).contains($0) }), scanPorts.count <= 64 else {
+            throw ValidationError("--scan-port is a port from 1 to 65535, given 64 times at most.")
+        }
+        _ = try attached()
         guard drain >= 0, drain <= 86400 else { throw ValidationError("--drain is a number of seconds up to 86400.") }
     }
 
@@ -93,8 +115,9 @@ struct AgentCommand: AsyncParsableCommand {
             return handler
         }
         let logger = Logger(label: "cargo-run")
-        // One long poll, and for each slot a heartbeat, an upload and a pull at once.
-        let client = try settings.client(connections: 2 + 3 * slots)
+        let found = try foundModels(logger)
+        // One long poll, and for each slot a heartbeat, an upload and a pull at once; a claim and a heartbeat for each answer.
+        let client = try settings.client(connections: 2 + 3 * slots + (found == nil ? 0 : 8 + 2 * 64))
         var configuration = AgentConfiguration(
             coordinator: client, name: name ?? machineName(), slots: slots, home: CargoStore.defaultRoot(),
             trust: trust.map { FilePath($0) } ?? ClientSettings.trustFile(), allowMissing: Set(allowMissing),
@@ -103,6 +126,11 @@ struct AgentCommand: AsyncParsableCommand {
         configuration.imageBudget = imageBudget
         configuration.logLimits = hostLimits.log
         configuration.diskRate = hostLimits.diskRate?.bytes
+        let services: [any ModelService] = found.map { [$0] } ?? []
+        configuration.models = services.isEmpty ? nil : ModelServices(services)
+        // It holds nothing that must be put in order, so it simply ends with the program.
+        let looking = Task { await found?.run() }
+        defer { looking.cancel() }
         let group = ServiceGroup(
             configuration: .init(
                 services: [
@@ -110,6 +138,23 @@ struct AgentCommand: AsyncParsableCommand {
                 ],
                 gracefulShutdownSignals: [.sigterm, .sigint], logger: logger))
         try await group.run()
+    }
+
+    /// The servers that were named.
+    private func attached() throws -> [EndpointAddress] {
+        guard endpoints.count <= 64 else { throw ValidationError("--endpoint may be given 64 times at most.") }
+        return try endpoints.map { text in
+            do { return try EndpointAddress(text) } catch { throw ValidationError("--endpoint: \(error).") }
+        }
+    }
+
+    /// The model servers that were here already, found or named.
+    private func foundModels(_ logger: Logger) throws -> EndpointService? {
+        var settings = EndpointService.Settings()
+        settings.ports = noScan ? [] : EndpointService.usualPorts + scanPorts.filter { !EndpointService.usualPorts.contains($0) }
+        settings.attached = try attached()
+        settings.report = { logger.notice("\($0)") }
+        return settings.ports.isEmpty && settings.attached.isEmpty ? nil : EndpointService(settings)
     }
 
     private func machineName() -> String {

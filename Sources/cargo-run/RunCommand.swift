@@ -216,6 +216,10 @@ struct RunCommand: AsyncParsableCommand {
                             guard let line = try? RunReport.line(for: event) else { return }
                             try await output.write(line, to: STDOUT_FILENO)
                         case .provisioning, .started: break
+                        case .log(.event, _, let bytes):
+                            for said in shown.said(bytes) {
+                                try await output.write(said.text, to: said.isOutput ? STDOUT_FILENO : STDERR_FILENO)
+                            }
                         case .log(let stream, _, let bytes):
                             let text = shown.text(bytes, of: stream)
                             try await output.write(text, to: stream == .stdout ? STDOUT_FILENO : STDERR_FILENO)
@@ -244,6 +248,13 @@ struct RunCommand: AsyncParsableCommand {
 private final class ShownLog: Sendable {
     private let streams = Mutex(
         (out: TerminalText(isTerminal: isatty(STDOUT_FILENO) == 1), error: TerminalText(isTerminal: isatty(STDERR_FILENO) == 1)))
+
+    private let events = Mutex(EventText())
+
+    /// The events of a cargo that speaks in them, for a person.
+    func said(_ bytes: [UInt8]) -> [(isOutput: Bool, text: [UInt8])] {
+        events.withLock { $0.take(bytes) }.map { ($0.isOutput, text($0.text, of: $0.isOutput ? .stdout : .stderr)) }
+    }
 
     func text(_ bytes: [UInt8], of stream: RunEvent.Stream) -> [UInt8] {
         streams.withLock { stream == .stdout ? $0.out.shown(bytes) : $0.error.shown(bytes) }

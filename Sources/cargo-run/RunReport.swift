@@ -29,6 +29,12 @@ enum RunReport {
         }
     }
 
+    private struct Output: Encodable {
+        var event = "output"
+        var offset: Int64
+        var output: JSONValue
+    }
+
     private struct Outcome: Encodable {
         struct Limit: Encodable {
             var code: String
@@ -42,6 +48,7 @@ enum RunReport {
         var logTruncated: Bool
         var logLinesSplit: Int
         var logPausedSeconds: Double
+        var malformedLines: Int
         var limit: Limit?
         var missing: [String]
         var skipped: [String]
@@ -54,6 +61,7 @@ enum RunReport {
             case logTruncated = "log_truncated"
             case logLinesSplit = "log_lines_split"
             case logPausedSeconds = "log_paused_seconds"
+            case malformedLines = "malformed_lines"
         }
 
         func encode(to encoder: any Encoder) throws {
@@ -66,6 +74,7 @@ enum RunReport {
             try container.encode(logTruncated, forKey: .logTruncated)
             if logLinesSplit > 0 { try container.encode(logLinesSplit, forKey: .logLinesSplit) }
             if logPausedSeconds > 0 { try container.encode(logPausedSeconds, forKey: .logPausedSeconds) }
+            if malformedLines > 0 { try container.encode(malformedLines, forKey: .malformedLines) }
             try container.encodeIfPresent(limit, forKey: .limit)
             if !missing.isEmpty { try container.encode(missing, forKey: .missing) }
             if !skipped.isEmpty { try container.encode(skipped, forKey: .skipped) }
@@ -79,6 +88,8 @@ enum RunReport {
             return try line(Provisioning(phase: progress.phase, current: progress.current, total: progress.total))
         case .started:
             return try line(Started())
+        case .log(.event, let offset, let bytes):
+            return try line(Output(offset: offset, output: try JSONDecoder().decode(JSONValue.self, from: Data(bytes))))
         case .log(let stream, let offset, let bytes):
             let chunk = LogChunk(stream: stream == .stdout ? .stdout : .stderr, offset: offset, bytes: bytes)
             return try line(Log(stream: chunk.stream, offset: offset, data: chunk.data, dataBase64: chunk.dataBase64))
@@ -93,6 +104,7 @@ enum RunReport {
                 outputs: outcome.outputs.map { OutputFile(path: $0.path, size: $0.size, sha256: $0.digest.hex) },
                 logBytes: outcome.logBytes, logSHA256: outcome.logDigest.hex, logTruncated: outcome.logTruncated,
                 logLinesSplit: outcome.logLinesSplit, logPausedSeconds: outcome.logPausedSeconds,
+                malformedLines: outcome.malformedLines,
                 limit: outcome.limit.map { Outcome.Limit(code: $0.rule, message: $0.message) }, missing: outcome.missing,
                 skipped: outcome.skipped,
                 output: folder))
@@ -122,6 +134,9 @@ enum RunReport {
         if outcome.logLinesSplit > 0 { lines.append("  lines of the log were split \(outcome.logLinesSplit) times") }
         if outcome.logPausedSeconds >= 0.1 {
             lines.append("  it waited \(Double(Int(outcome.logPausedSeconds * 10)) / 10) s for logging faster than it may")
+        }
+        if outcome.malformedLines > 0 {
+            lines.append("  \(outcome.malformedLines) lines of its output were no events and are log")
         }
         if !outcome.missing.isEmpty { lines.append("  ran without: \(outcome.missing.joined(separator: ", "))") }
         if !outcome.skipped.isEmpty {

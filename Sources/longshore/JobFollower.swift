@@ -20,6 +20,7 @@ struct JobFollower {
         var status: StatusEvent?
         var log: LogChunk?
         var progress: JSONValue?
+        var output: JSONValue?
     }
 
     /// Returns the job as it ended.
@@ -34,7 +35,9 @@ struct JobFollower {
             if json {
                 try print(element)
             } else if !quiet {
-                if case .log(let chunk) = element.event {
+                if case .output(let output) = element.event {
+                    printer.print(.event, Array(output.line.utf8) + [10])
+                } else if case .log(let chunk) = element.event {
                     if attempt != 0, element.cursor.attempt > attempt {
                         Streams.note("--- attempt \(element.cursor.attempt) ---")
                     }
@@ -57,6 +60,9 @@ struct JobFollower {
         case .log(let chunk):
             line.event = "log"
             line.log = chunk
+        case .output(let output):
+            line.event = "output"
+            line.output = try? StrictJSON.parse(Array(output.line.utf8), limit: 1 << 17)
         case .progress(let value):
             line.event = "progress"
             line.progress = value

@@ -33,7 +33,11 @@ struct Logs: AsyncParsableCommand {
         let wanted = attempt ?? job.attempt
         var printer = LogPrinter()
         for try await element in client.events(of: id, follow: false) where element.cursor.attempt == wanted {
-            if case .log(let chunk) = element.event { printer.print(chunk.stream, chunk.bytes) }
+            switch element.event {
+            case .log(let chunk): printer.print(chunk.stream, chunk.bytes)
+            case .output(let output): printer.print(.event, Array(output.line.utf8) + [10])
+            case .status, .progress: break
+            }
         }
     }
 }

@@ -27,11 +27,20 @@ enum Streams {
 struct LogPrinter {
     private var out = TerminalText(isTerminal: isatty(STDOUT_FILENO) == 1)
     private var error = TerminalText(isTerminal: isatty(STDERR_FILENO) == 1)
+    private var events = EventText()
 
     mutating func print(_ stream: LogChunk.Stream, _ bytes: [UInt8]) {
         switch stream {
         case .stdout, .answer: Streams.write(out.shown(bytes), to: .standardOutput)
         case .stderr: Streams.write(error.shown(bytes), to: .standardError)
+        case .event:
+            for said in events.take(bytes) {
+                if said.isOutput {
+                    Streams.write(out.shown(said.text), to: .standardOutput)
+                } else {
+                    Streams.write(error.shown(said.text), to: .standardError)
+                }
+            }
         }
     }
 }
