@@ -41,7 +41,15 @@ extension Gateway {
     func addDialects(to router: Router<GatewayContext>) {
         // Page 003: queue first.
         router.post("/gen/:task") { request, context in
-            let submission = try await submission(request, shape: "gen/" + (try task(context)))
+            let task = try task(context)
+            let wanted: ModelRequest.Operation? =
+                switch task {
+                case "instruct", "text-eval": .chat
+                case "embeddings": .embeddings
+                case "image": .images
+                default: nil
+                }
+            let submission = try await submission(request, shape: "gen/" + task, wanted: wanted)
             return try Answer.json(Message(messageID: submission.job.key.id.description), status: .accepted)
         }
         router.get("/output/gen/:task/:id") { request, context in
@@ -50,7 +58,10 @@ extension Gateway {
             let (record, result, _) = try await queue.store.job(key)
             var output = Output(messageID: key.id.description, status: record.state.status.rawValue)
             output.error = record.state.status.isFinal ? result.error : nil
-            if record.state.status == .complete { output.result = try await standardOutput(key, record.state.attempt) }
+            if record.state.status == .complete {
+                output.result = try await whatItSaid(
+                    key, record.state.attempt, isRequest: record.requirement.kind == Requirement.request)
+            }
             return try Answer.json(output)
         }
         // Page 000: submit, look, acknowledge.
@@ -59,10 +70,7 @@ extension Gateway {
             let id = submission.job.key.id.description
             return try Answer.json(Submitted(id: id, jobID: id, status: submission.job.state.status), status: .accepted)
         }
-        router.get("/api/v1/jobs/:id") { request, context in
-            let key = try key(context, try caller(request, .read))
-            return try Answer.json(try await describe(key))
-        }
+        // `GET /api/v1/jobs/{id}` is shared with page 004: see `addWorkloads`.
         router.post("/api/v1/jobs/:id/acknowledge") { request, context in try await acknowledge(request, context) }
         router.post("/jobs/:id/ack") { request, context in try await acknowledge(request, context) }
     }
@@ -112,14 +120,14 @@ extension Gateway {
         }
     }
 
-    /// What the job printed: as JSON where it is JSON, else as text.
-    func standardOutput(_ key: JobKey, _ attempt: Int) async throws -> JSONValue {
+    /// What the job printed, or the model answered: as JSON where it is JSON, else as text.
+    func whatItSaid(_ key: JobKey, _ attempt: Int, isRequest: Bool) async throws -> JSONValue {
         let queue = queue
         let bytes = try await blocking { () -> [UInt8] in
             var reader = LogReader()
             var bytes: [UInt8] = []
             while bytes.count < Gateway.largestResult,
-                let piece = try queue.logBytes(key, attempt: attempt, stream: .stdout, from: &reader)
+                let piece = try queue.logBytes(key, attempt: attempt, stream: isRequest ? .answer : .stdout, from: &reader)
             {
                 bytes += piece
             }

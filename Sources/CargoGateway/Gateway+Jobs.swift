@@ -65,11 +65,19 @@ extension Gateway {
         var metadata: JSONValue?
     }
 
-    /// - Parameter shape: which body a callback gets.
-    func submission(_ request: Request, shape: String = "job") async throws -> Accepted {
+    /// - Parameters:
+    ///   - shape: which body a callback gets.
+    ///   - wanted: what a model is to do, where the path says so.
+    func submission(
+        _ request: Request, shape: String = "job", wanted: ModelRequest.Operation? = nil
+    ) async throws -> Accepted {
         let principal = try caller(request, .write)
         let bytes = try await bytes(of: request, limit: Gateway.largestJSON)
-        let body = try StrictJSON.decode(JobRequest.self, from: bytes, limit: Gateway.largestJSON)
+        var body = try StrictJSON.decode(JobRequest.self, from: bytes, limit: Gateway.largestJSON)
+        if body.model != nil, body.input == nil {
+            // What is for the model may stand beside the job's own fields, as in a request that is answered at once.
+            body.input = .object(try ModelAsk.fields(bytes).filter { !JobIntake.jobFields.contains($0.key) })
+        }
         var idempotency: NewJob.Idempotency?
         if let key = request.headers[GatewayHeader.idempotencyKey] {
             guard !key.isEmpty, key.utf8.count <= 255 else {
@@ -77,14 +85,26 @@ extension Gateway {
             }
             idempotency = NewJob.Idempotency(operation: "submit", key: key, bodyDigest: Data(SHA256.hash(data: bytes)))
         }
-        let intake = JobIntake(queue: queue, blobs: blobs, registry: registry, addresses: addresses)
+        return try await accept(
+            body, principal, shape: shape, wanted: wanted, idempotency: idempotency, weighs: bytes.count)
+    }
+
+    /// Takes a job, whatever shape it came in.
+    func accept(
+        _ body: JobRequest, _ principal: Principal, shape: String = "job", wanted: ModelRequest.Operation? = nil,
+        idempotency: NewJob.Idempotency? = nil, weighs: Int = 4096
+    ) async throws -> Accepted {
+        let served = body.model == nil ? [] : served(to: principal)
+        let intake = JobIntake(queue: queue, blobs: blobs, registry: registry, addresses: addresses) { name in
+            Set(served.filter { $0.id == name }.flatMap(\.operations))
+        }
         let take = { () async throws -> Submission in
-            var job = try await intake.job(body, account: principal.account, idempotency: idempotency)
+            var job = try await intake.job(body, account: principal.account, idempotency: idempotency, wanted: wanted)
             job.callback?.shape = shape
             return try await queue.store.submit(job)
         }
         // Only a job with files names blobs.
-        let submission = try await disk.submitting(bytes.count) {
+        let submission = try await disk.submitting(weighs) {
             body.files?.isEmpty ?? true ? try await take() : try await blobGuard.naming(take)
         }
         return Accepted(job: submission.job, repeated: submission.repeated, metadata: body.metadata)

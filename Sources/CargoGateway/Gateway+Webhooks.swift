@@ -60,7 +60,7 @@ extension Gateway {
         } catch StoreError.notFound {
             return nil
         }
-        let result = job.status == .complete ? try await standardOutput(webhook.job, job.attempt) : nil
+        let result = job.status == .complete ? try await whatItSaid(webhook.job, job.attempt, isRequest: job.model != nil) : nil
         var body = WebhookBody(messageID: job.id, status: job.status.rawValue, result: result, error: job.error)
         if webhook.callback.shape == "job" {
             body.type = "job.\(job.status.rawValue)"

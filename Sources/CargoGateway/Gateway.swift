@@ -69,6 +69,7 @@ public struct Gateway: Sendable {
         addOpenAI(to: router)
         addAnthropic(to: router)
         addRun(to: router)
+        addWorkloads(to: router)
         addWebhooks(to: router)
         addHosts(to: router)
         addAdmin(to: router)

@@ -14,6 +14,8 @@ struct JobIntake: Sendable {
     let blobs: BlobStore
     let registry: RegistryIndex
     let addresses: AddressPolicy
+    /// What the models that the caller may use do.
+    let operations: @Sendable (String) -> Set<ModelRequest.Operation>
 
     /// Files of a job at most, and bytes of a file that stays inside the job's row.
     static let mostFiles = 1000
@@ -21,20 +23,24 @@ struct JobIntake: Sendable {
     /// JSON of a job at most, without the files that went to the blob store.
     static let largestSpec = 1 << 20
     static let mostArguments = 10_000
+    /// What in the body of a job is the job's own, and not its model's.
+    static let jobFields: Set<String> = [
+        "id", "cargo", "model", "image", "command", "args", "env", "params", "files", "resources", "network", "constraints",
+        "tier", "priority", "timeout", "attempts", "callback_url", "retention", "encryption", "metadata",
+    ]
 
-    func job(_ request: JobRequest, account: Int64, idempotency: NewJob.Idempotency?) async throws -> NewJob {
+    /// - Parameter wanted: what a model is to do, where the caller's words say so.
+    func job(
+        _ request: JobRequest, account: Int64, idempotency: NewJob.Idempotency?, wanted: ModelRequest.Operation? = nil
+    ) async throws -> NewJob {
         let id = try request.id.map { text in
             guard let id = JobID(text) else { throw invalid("id", "must be a UUIDv7 in lower case") }
             return id
         }
         let named = [request.cargo != nil, request.model != nil, request.image != nil].filter { $0 }.count
         guard named == 1 else { throw GatewayError(422, "invalid_job", "Give exactly one of 'cargo', 'model' and 'image'.") }
-        if request.model != nil {
-            throw GatewayError(422, "no_host", "No host of this coordinator serves models; submit a 'cargo'.")
-        }
         try checkUnsupported(request)
-        let target = try await target(of: request)
-        let tier = try request.tier ?? JobIntake.tier(of: request.input)
+        let tier = request.tier ?? JobIntake.tier(of: request.input)
         guard (1...4).contains(tier) else { throw invalid("tier", "is from 1 to 4") }
         let priority = request.priority ?? 50
         guard (0...100).contains(priority) else { throw invalid("priority", "is from 0 to 100") }
@@ -42,6 +48,17 @@ struct JobIntake: Sendable {
         guard (1...100).contains(attempts) else { throw invalid("attempts", "is from 1 to 100") }
         if let timeout = request.timeout, timeout.value <= 0 { throw invalid("timeout", "is more than 0 seconds") }
         guard (request.args?.count ?? 0) <= JobIntake.mostArguments else { throw invalid("args", "has at most 10,000 entries") }
+        let metadata = try request.metadata.map { try Answer.encoder.encode($0) }
+        if request.model != nil {
+            var job = try ask(of: request, wanted).job(account: account, idempotency: idempotency)
+            (job.id, job.tier, job.priority, job.maxAttempts) = (id, tier, priority, max(attempts, job.maxAttempts))
+            job.requirement.tier = tier
+            job.requirement.region = request.constraints?.region
+            (job.metadata, job.retention) = (metadata, request.retention?.value)
+            job.callback = try callback(request.callbackURL)
+            return job
+        }
+        let target = try await target(of: request)
 
         var claimed = ClaimedJob(id: "", attempt: 0, tier: tier, priority: priority)
         claimed.cargo = target.digest == nil ? nil : target.name
@@ -66,8 +83,30 @@ struct JobIntake: Sendable {
             requirement: Requirement(
                 kind: target.kind, tier: tier, region: request.constraints?.region,
                 image: request.image.flatMap { ImageReference($0)?.description }),
-            spec: spec, metadata: try request.metadata.map { try Answer.encoder.encode($0) }, files: blobNames,
+            spec: spec, metadata: metadata, files: blobNames,
             retention: request.retention?.value, idempotency: idempotency, callback: try callback(request.callbackURL))
+    }
+
+    /// A request that waits in the queue for as long as it must: whether a host serves the model now is not asked.
+    private func ask(of request: JobRequest, _ wanted: ModelRequest.Operation?) throws -> ModelAsk {
+        for (name, set) in [
+            ("command", request.command != nil), ("args", request.args != nil), ("env", request.env != nil),
+            ("files", request.files?.isEmpty == false), ("network", request.network != nil),
+            ("resources", request.resources != nil),
+        ] where set { throw GatewayError(422, "not_allowed", "A request to a model has no '\(name)'; say it in 'input'.") }
+        var fields = request.params ?? [:]
+        switch request.input {
+        case .object(let members)?: fields.merge(members) { $1 }
+        case let input?: fields["input"] = input
+        case nil: break
+        }
+        do {
+            return try RunRequest.ask(
+                fields, named: request.model, wanted: wanted, operations: operations,
+                patience: min(request.timeout?.value ?? ModelAsk.usualPatience, ModelAsk.longestPatience))
+        } catch let error as GatewayError {
+            throw GatewayError(422, "invalid_job", error.detail)
+        }
     }
 
     private func callback(_ text: String?) throws -> Callback? {
@@ -195,7 +234,7 @@ struct JobIntake: Sendable {
     }
 
     /// The context tier of an input by its Unicode scalars (DESIGN.md section 7).
-    static func tier(of input: JSONValue?) throws -> Int {
+    static func tier(of input: JSONValue?) -> Int {
         switch scalars(input ?? .null) {
         case ...1500: 1
         case ...6000: 2

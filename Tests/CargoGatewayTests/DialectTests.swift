@@ -177,6 +177,81 @@ import Testing
             #expect(try await port.get("/models")["models"].elementsOrEmpty.first?["name"].string == "acme/tiny")
         }
     }
+
+    /// Lets the host answer the next request whole.
+    static func serve(_ host: Port, _ answer: String, type: String = "application/json") async throws -> JSONValue {
+        let claim = try await host.claimRequest()
+        _ = try await host.answer(claim, answer, type: type)
+        _ = try await host.completeAnswer(claim, answer, type: type)
+        return try JSONDecoder().decode(JSONValue.self, from: Data(claim.request["body"].string.utf8))
+    }
+
+    @Test(.timeLimit(.minutes(1))) func `a request to a model can wait in the queue until a host serves it`() async throws {
+        try await withCoordinator { port in
+            let job: JSONValue = .object([
+                "model": .string("acme/tiny"), "input": .object(["prompt": .string("hello"), "max_tokens": .integer(5)]),
+                "metadata": .object(["row": .integer(7)]), "priority": .integer(60),
+            ])
+            let sent = try await port.send(.POST, "/jobs", job)
+            #expect(sent.status == 202 && sent["model"].string == "acme/tiny" && sent["priority"] == .integer(60))
+            let message = try await port.send(
+                .POST, "/gen/instruct",
+                .object([
+                    "model": .string("acme/tiny"),
+                    "messages": .array([
+                        .object(["role": .string("user"), "content": .string("later")])
+                    ]), "temperature": .integer(0),
+                ]))
+            #expect(message.status == 202)
+            let host = try await port.host("h")
+            let first = try await Self.serve(host, Self.chat)
+            #expect(first["messages"].elementsOrEmpty.first?["content"].string == "hello" && first["max_tokens"] == .integer(5))
+            let second = try await Self.serve(host, Self.chat)
+            #expect(
+                second["messages"].elementsOrEmpty.first?["content"].string == "later" && second["temperature"] == .integer(0))
+            let output = try await port.get("/output/gen/instruct/\(message["message_id"].string)")
+            #expect(output["status"].string == "complete")
+            #expect(output["result"]["choices"].elementsOrEmpty.first?["message"]["content"].string == "Hello there.")
+            #expect(output["result"]["usage"]["prompt_tokens"] == .integer(11))
+            let done = try await port.get("/jobs/\(sent["id"].string)")
+            #expect(done["status"].string == "complete" && done["metadata"]["row"] == .integer(7))
+            let wrong = try await port.send(
+                .POST, "/jobs", .object(["model": .string("acme/tiny"), "args": .array([.string("x")]), "input": .string("x")]))
+            #expect(wrong.status == 422 && wrong["code"].string == "not_allowed")
+            #expect(try await port.send(.POST, "/jobs", .object(["model": .string("acme/tiny")])).status == 422)
+        }
+    }
+
+    @Test(.timeLimit(.minutes(1))) func `page 004's clients submit a workload, follow its tokens and read its output`()
+        async throws
+    {
+        try await withCoordinator { port in
+            let host = try await port.servingHost()
+            let sent = try await port.send(
+                .POST, "/api/v1/jobs",
+                .object(["workload": .string("acme/tiny"), "input": .object(["prompt": .string("hello")])]))
+            let id = sent["data"]["id"].string
+            #expect(sent.status == 201 && sent["data"]["status"].string == "submitted")
+            #expect(sent["data"]["workload_slug"].string == "acme/tiny")
+            let asked = try await Self.serve(host, Self.stream, type: "text/event-stream")
+            #expect(asked["stream"] == .bool(true))
+            let stream = try await port.get("/api/v1/jobs/\(id)/stream")
+            let events = stream.text.split(separator: "\n\n").map(String.init)
+            #expect(events.contains { $0.contains(#""content":"Hel","type":"token""#) })
+            #expect(events.dropLast().last?.contains(#""type":"done""#) == true && events.last == "data: [DONE]")
+            let job = try await port.get("/api/v1/jobs/\(id)")
+            #expect(job["status"].string == "complete" && job["data"]["status"].string == "completed")
+            #expect(job["data"]["output"].string == "Hello")
+            #expect(try await port.get("/api/v1/jobs")["data"].elementsOrEmpty.first?["id"].string == id)
+            #expect(try await port.stranger().get("/api/v1/jobs/\(id)/stream").status == 404)
+
+            let other = try await port.send(
+                .POST, "/api/v1/jobs", .object(["workload": .string("acme/tiny"), "input": .object(["prompt": .string("x")])]))
+            let gone = try await port.call(.DELETE, "/api/v1/jobs/\(other["data"]["id"].string)")
+            #expect(gone["data"]["status"].string == "cancelled")
+            #expect(try await port.send(.POST, "/api/v1/jobs", .object(["workload": .string("no/such:1.0.0")])).status == 422)
+        }
+    }
 }
 
 extension JSONValue {

@@ -12,9 +12,7 @@ enum AnthropicRequest {
         var stream = false
         if case .bool(true)? = fields["stream"], !counting { stream = true }
         return ModelAsk(
-            .chat, model: model,
-            body: String(decoding: CanonicalJSON.encode(.object(try chat(fields, model, stream, counting))), as: UTF8.self),
-            stream: stream, patience: patience)
+            .chat, model: model, fields: try chat(fields, model, stream, counting), stream: stream, patience: patience)
     }
 
     private static func chat(

@@ -41,7 +41,7 @@ extension Gateway {
             idempotency = NewJob.Idempotency(
                 operation: ask.operation.rawValue, key: key, bodyDigest: Data(SHA256.hash(data: Data(ask.body.utf8))))
         }
-        let job = try ask.job(account: principal.account, tier: ModelAsk.tier(ask.body), idempotency: idempotency)
+        let job = try ask.job(account: principal.account, idempotency: idempotency)
         let submission = try await disk.submitting(ask.body.utf8.count) { try await queue.store.submit(job) }
         let key = submission.job.key
         return Asked(
@@ -153,18 +153,6 @@ extension Gateway {
                 }
             }
             try await writer.finish(nil)
-        }
-    }
-}
-
-extension ModelAsk {
-    /// The context tier by the size of the request: counting its text alone would mean reading it again.
-    static func tier(_ body: String) -> Int {
-        switch body.utf8.count {
-        case ...2000: 1
-        case ...7000: 2
-        case ...26000: 3
-        default: 4
         }
     }
 }

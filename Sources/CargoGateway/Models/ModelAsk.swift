@@ -15,6 +15,8 @@ struct ModelAsk: Sendable {
     var stream: Bool
     /// Seconds until whoever waits is told that it takes too long.
     var patience: Double
+    /// Context tier, by the size of its prompt.
+    var tier: Int
 
     /// Bytes of a request's body at most: images travel inside.
     static let largestBody = 32 << 20
@@ -41,15 +43,33 @@ struct ModelAsk: Sendable {
         case .bool(let value)?: stream = value
         default: throw GatewayError(400, "invalid_body", "The field 'stream' is true or false.")
         }
-        self.init(operation, model: model, body: String(decoding: bytes, as: UTF8.self), stream: stream, patience: patience)
+        self.init(
+            operation, model: model, body: String(decoding: bytes, as: UTF8.self), stream: stream, patience: patience,
+            tier: ModelAsk.tier(of: fields))
     }
 
-    init(_ operation: ModelRequest.Operation, model: String, body: String, stream: Bool, patience: Double) {
+    /// One that this server wrote itself, out of fields in another shape.
+    init(_ operation: ModelRequest.Operation, model: String, fields: [String: JSONValue], stream: Bool, patience: Double) {
+        self.init(
+            operation, model: model, body: String(decoding: CanonicalJSON.encode(.object(fields)), as: UTF8.self), stream: stream,
+            patience: patience, tier: ModelAsk.tier(of: fields))
+    }
+
+    private init(
+        _ operation: ModelRequest.Operation, model: String, body: String, stream: Bool, patience: Double, tier: Int
+    ) {
         self.operation = operation
         self.model = model
         self.body = body
         self.stream = stream
         self.patience = patience
+        self.tier = tier
+    }
+
+    /// By what the model reads, wherever it stands (DESIGN.md section 7).
+    private static func tier(of fields: [String: JSONValue]) -> Int {
+        let prompt = ["messages", "prompt", "input"].compactMap { fields[$0] }
+        return JobIntake.tier(of: .array(prompt))
     }
 
     static func fields(_ bytes: [UInt8]) throws -> [String: JSONValue] {
@@ -72,7 +92,7 @@ struct ModelAsk: Sendable {
     }
 
     /// The job: found by hosts that serve the model, tried again until one has begun to answer.
-    func job(account: Int64, tier: Int, idempotency: NewJob.Idempotency?) throws -> NewJob {
+    func job(account: Int64, idempotency: NewJob.Idempotency?) throws -> NewJob {
         var claimed = ClaimedJob(id: "", attempt: 0, tier: tier, priority: 50)
         claimed.request = ModelRequest(operation: operation, model: model, body: body, stream: stream)
         claimed.timeout = Seconds(patience)

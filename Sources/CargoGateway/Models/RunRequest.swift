@@ -5,9 +5,11 @@ import CargoWire
 enum RunRequest {
     /// - Parameters:
     ///   - named: the model of the path; nil takes `model` or `model_name`.
-    ///   - operations: what the model does.
+    ///   - wanted: what it is to do, where the caller says so.
+    ///   - operations: what the model does; empty where nobody serves it now.
     static func ask(
-        _ fields: [String: JSONValue], named: String?, operations: (String) -> Set<ModelRequest.Operation>, patience: Double
+        _ fields: [String: JSONValue], named: String?, wanted: ModelRequest.Operation? = nil,
+        operations: (String) -> Set<ModelRequest.Operation>, patience: Double
     ) throws -> ModelAsk {
         guard let model = named ?? fields["model"]?.text ?? fields["model_name"]?.text, !model.isEmpty, model.utf8.count <= 256
         else {
@@ -19,12 +21,11 @@ enum RunRequest {
         var body = fields
         for name in ["model_name", "input_text", "estimated_runtime_seconds"] { body[name] = nil }
         body["model"] = .string(model)
-        let operation = try operation(&body, fields, operations(model))
+        let operation = try operation(&body, fields, wanted.map { [$0] } ?? operations(model))
         let stream = fields["stream"] == .bool(true) && (operation == .chat || operation == .completions)
         body["stream"] = stream ? .bool(true) : nil
         return ModelAsk(
-            operation, model: model, body: String(decoding: CanonicalJSON.encode(.object(body)), as: UTF8.self), stream: stream,
-            patience: patience)
+            operation, model: model, fields: body, stream: stream, patience: patience)
     }
 
     /// Tensors, messages, or a text that a model of text, of vectors or of pictures takes in its own way.
@@ -38,7 +39,6 @@ enum RunRequest {
                 400, "invalid_body", "Say what to run: 'messages', 'input_text', 'prompt' or 'input', or 'inputs' for tensors.")
         }
         for name in ["prompt", "input"] { body[name] = nil }
-        // A model that nobody serves is refused by whoever asks it.
         if known.isEmpty || known.contains(.chat) {
             guard case .string = given else { throw GatewayError(400, "invalid_body", "What a chat is given is a text.") }
             body["messages"] = .array([.object(["role": .string("user"), "content": given])])
