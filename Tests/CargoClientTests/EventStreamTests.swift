@@ -60,7 +60,7 @@ import Testing
                 switch element.event {
                 case .log(let chunk): text += chunk.data ?? ""
                 case .status(let status): final = status.status
-                case .progress: break
+                case .output, .progress: break
                 }
             }
             #expect(text == (1...2000).map { "\($0)\n" }.joined())
