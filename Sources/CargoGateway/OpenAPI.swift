@@ -62,7 +62,12 @@ enum OpenAPI {
         parameters += operation.headers.map { parameter($0.0, "header", $0.1, required: $0.0 == "Longshore-Lease") }
         var success: [String: JSONValue] = ["description": .string("done")]
         if let content = operation.success.content { success["content"] = body(content) }
-        let problem = body(Content(type: "application/problem+json", schema: OpenAPISchemas.reference("Problem")))
+        // OpenAI's and Anthropic's clients read errors in their own shapes.
+        let isForeign = operation.path.hasPrefix("/v1/")
+        let problem = body(
+            isForeign
+                ? .json(.object(["type": .string("object"), "required": .array([.string("error")])]))
+                : Content(type: "application/problem+json", schema: OpenAPISchemas.reference("Problem")))
         var fields: [String: JSONValue] = [
             "summary": .string(operation.summary), "parameters": .array(parameters),
             "responses": .object([
@@ -170,7 +175,7 @@ enum OpenAPI {
             Operation(
                 method: "POST", path: "/jobs/{id}/fail", summary: "Report that it could not run",
                 body: .json(OpenAPISchemas.leased), success: (200, job)),
-        ]
+        ] + modelOperations
     }()
 }
 
