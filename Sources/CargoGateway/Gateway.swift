@@ -67,6 +67,7 @@ public struct Gateway: Sendable {
         addShares(to: router)
         addDialects(to: router)
         addOpenAI(to: router)
+        addResume(to: router)
         addAnthropic(to: router)
         addRun(to: router)
         addWorkloads(to: router)

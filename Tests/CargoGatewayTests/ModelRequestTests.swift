@@ -58,6 +58,29 @@ import Testing
         }
     }
 
+    @Test(.timeLimit(.minutes(1))) func `who was cut off comes back with the job and reads on after the last event`() async throws
+    {
+        try await withCoordinator { port in
+            let host = try await port.servingHost()
+            async let streaming = port.open("/v1/chat/completions", Self.question)
+            let claim = try await host.claimRequest()
+            let events = (1...4).map { "data: {\"n\":\($0)}\n\n" }
+            _ = try await host.answer(claim, events[0] + events[1])
+            _ = try await streaming.body.makeAsyncIterator().next()
+            // The first reader is gone; the second comes while the model still writes.
+            async let again = port.get("/jobs/\(claim.id)/answer", headers: [("Last-Event-ID", "1")])
+            let all = events.joined()
+            _ = try await host.answer(claim, events[2] + events[3], at: (events[0] + events[1]).utf8.count)
+            _ = try await host.completeAnswer(claim, all)
+            #expect(try await again.text == events[1...].joined())
+            for seen in 0...4 {
+                let rest = try await port.get("/jobs/\(claim.id)/answer?after=\(seen)")
+                #expect(rest.text == events[seen...].joined() && rest.headers.first(name: "content-type") == "text/event-stream")
+            }
+            #expect(try await port.stranger().get("/jobs/\(claim.id)/answer").status == 404)
+        }
+    }
+
     @Test(.timeLimit(.minutes(1))) func `a request whose host fails before the first byte is answered by another`() async throws {
         try await withCoordinator { port in
             let (one, two) = (try await port.servingHost("one"), try await port.servingHost("two"))

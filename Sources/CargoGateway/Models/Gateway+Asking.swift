@@ -31,6 +31,8 @@ extension Gateway {
         var feed: AnswerFeed
         /// When its client is told that it takes too long.
         var deadline: ContinuousClock.Instant
+        /// The request is worth nothing past it; false for who only reads.
+        var cancels = true
     }
 
     /// Takes a request: from here on it is a durable job.
@@ -120,7 +122,7 @@ extension Gateway {
     private func next(_ asked: inout Asked) async throws -> AnswerEvent {
         let left = asked.deadline - .now
         guard left > .zero else {
-            _ = try? await queue.store.cancel(asked.key, actor: "coordinator")
+            if asked.cancels { _ = try? await queue.store.cancel(asked.key, actor: "coordinator") }
             throw GatewayError(504, "timed_out", "The model did not answer in the time that this request has.")
         }
         return try await asked.feed.next(patience: min(Gateway.streamKeepAlive, left / .seconds(1)))

@@ -1,0 +1,169 @@
+"""openai-python against a coordinator, by changing the base URL only: openai_client.py URL KEY CHAT-MODEL EMBEDDING-MODEL."""
+import asyncio
+import json
+import math
+import sys
+import time
+
+import openai
+
+url, key, model, embedder = sys.argv[1:5]
+client = openai.OpenAI(base_url=url + "/v1", api_key=key, max_retries=0, timeout=60)
+hello = [{"role": "user", "content": "hello"}]
+weather = {
+    "type": "function",
+    "function": {
+        "name": "weather",
+        "description": "The weather of a place",
+        "parameters": {"type": "object", "properties": {"place": {"type": "string"}}, "required": ["place"]},
+    },
+}
+
+
+def expect(holds, what):
+    if not holds:
+        raise AssertionError(what)
+
+
+def models():
+    listed = {entry.id for entry in client.models.list()}
+    expect({model, embedder} <= listed, f"the list has {listed}")
+    expect(client.models.retrieve(model).object == "model", "a model by its id")
+
+
+def chat():
+    first = client.chat.completions.create(model=model, messages=hello, max_tokens=12, temperature=0, seed=7)
+    again = client.chat.completions.create(model=model, messages=hello, max_tokens=12, temperature=0, seed=7)
+    expect(first.choices[0].message.content == again.choices[0].message.content, "the same at temperature 0")
+    expect(first.usage.completion_tokens == 12 and first.choices[0].finish_reason == "length", f"usage: {first.usage}")
+    expect(first._request_id, "an id of the request")
+
+
+def streaming():
+    whole = client.chat.completions.create(model=model, messages=hello, max_tokens=16, temperature=0)
+    chunks = list(client.chat.completions.create(model=model, messages=hello, max_tokens=16, temperature=0, stream=True))
+    text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+    expect(text == whole.choices[0].message.content, f"streamed {text!r}")
+    expect(all(chunk.usage is None and chunk.choices for chunk in chunks), "no usage that nobody asked for")
+    chunks = list(
+        client.chat.completions.create(
+            model=model, messages=hello, max_tokens=3, stream=True, stream_options={"include_usage": True}
+        )
+    )
+    expect(chunks[-1].usage.completion_tokens == 3 and chunks[-1].choices == [], "usage in the last chunk, without choices")
+    expect(all(chunk.usage is None for chunk in chunks[:-1]), "usage in no other chunk")
+
+
+def fields():
+    several = client.chat.completions.create(model=model, messages=hello, max_tokens=4, n=2, temperature=1.2)
+    expect(len(several.choices) == 2, "n choices")
+    whole = client.chat.completions.create(model=model, messages=hello, max_tokens=16, temperature=0)
+    letter = whole.choices[0].message.content[3]
+    stopped = client.chat.completions.create(model=model, messages=hello, max_tokens=16, temperature=0, stop=[letter])
+    expect(stopped.choices[0].finish_reason == "stop" and letter not in stopped.choices[0].message.content, "stop")
+    likely = client.chat.completions.create(model=model, messages=hello, max_tokens=3, logprobs=True, top_logprobs=2)
+    expect(len(likely.choices[0].logprobs.content[0].top_logprobs) == 2, "logprobs")
+    schema = {"name": "n", "schema": {"type": "object", "properties": {"n": {"type": "boolean"}}, "required": ["n"]}}
+    shaped = client.chat.completions.create(
+        model=model, messages=hello, max_tokens=64, temperature=0, response_format={"type": "json_schema", "json_schema": schema}
+    )
+    expect(isinstance(json.loads(shaped.choices[0].message.content)["n"], bool), "an answer in the schema")
+    text = client.completions.create(model=model, prompt="once", max_tokens=5)
+    expect(text.object == "text_completion" and text.usage.completion_tokens == 5, "completions")
+
+
+def tools():
+    called = client.chat.completions.create(
+        model=model, messages=hello, tools=[weather], tool_choice="required", max_tokens=400, temperature=0
+    ).choices[0]
+    call = called.message.tool_calls[0].function
+    expect(called.finish_reason == "tool_calls" and call.name == "weather", "a call of the tool")
+    expect("place" in json.loads(call.arguments), f"arguments: {call.arguments}")
+
+
+def embeddings():
+    floats = client.embeddings.create(model=embedder, input=["one", "two"], encoding_format="float")
+    packed = client.embeddings.create(model=embedder, input=["one", "two"])  # base64 by default
+    expect(len(floats.data) == 2 and [entry.index for entry in floats.data] == [0, 1], "one for each input")
+    for plain, unpacked in zip(floats.data, packed.data):
+        expect(all(math.isclose(a, b, abs_tol=1e-5) for a, b in zip(plain.embedding, unpacked.embedding)), "base64 is the same")
+
+
+def errors():
+    for call, error in [
+        (lambda: client.chat.completions.create(model="no/such", messages=hello), openai.NotFoundError),
+        (lambda: client.chat.completions.create(model=model, messages=[]), openai.BadRequestError),
+        (lambda: client.embeddings.create(model=model, input="x"), openai.BadRequestError),
+        (lambda: client.with_options(api_key="ls_wrong").models.list(), openai.AuthenticationError),
+    ]:
+        try:
+            call()
+        except error:
+            continue
+        raise AssertionError(f"{error.__name__} was expected")
+
+
+async def many():
+    asynchronous = openai.AsyncOpenAI(base_url=url + "/api/v1", api_key=key, max_retries=0, timeout=60)
+
+    async def one(number):
+        stream = await asynchronous.chat.completions.create(
+            model=model, messages=[{"role": "user", "content": str(number)}], max_tokens=8, stream=True
+        )
+        return sum([1 async for chunk in stream if chunk.choices and chunk.choices[0].delta.content])
+
+    counts = await asyncio.gather(*(one(number) for number in range(12)))
+    expect(all(count > 0 for count in counts), f"pieces of each stream: {counts}")
+
+
+def files():
+    made = client.files.create(file=("notes.jsonl", b'{"a":1}\n'), purpose="batch")
+    expect(made.bytes == 8 and made.filename == "notes.jsonl" and made.purpose == "batch", f"{made}")
+    expect(client.files.content(made.id).read() == b'{"a":1}\n', "the bytes of a file")
+    expect(made.id in {file.id for file in client.files.list()} and client.files.retrieve(made.id).id == made.id, "found")
+    expect(client.files.delete(made.id).deleted, "deleted")
+    try:
+        client.files.retrieve(made.id)
+        raise AssertionError("a file that was deleted is found")
+    except openai.NotFoundError:
+        pass
+
+
+def batches():
+    lines = [
+        {
+            "custom_id": f"line-{number}", "method": "POST", "url": "/v1/chat/completions",
+            "body": {"model": model if number % 5 else "no/such", "messages": hello, "max_tokens": 4},
+        }
+        for number in range(20)
+    ]
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    source = client.files.create(file=("in.jsonl", text.encode()), purpose="batch")
+    batch = client.batches.create(input_file_id=source.id, endpoint="/v1/chat/completions", completion_window="24h")
+    end = time.monotonic() + 60
+    while batch.status not in ("completed", "failed", "expired", "cancelled"):
+        expect(time.monotonic() < end, f"the batch stays {batch.status}")
+        time.sleep(0.2)
+        batch = client.batches.retrieve(batch.id)
+    counts = batch.request_counts
+    expect(batch.status == "completed" and (counts.total, counts.completed, counts.failed) == (20, 16, 4), f"{batch}")
+    done = [json.loads(line) for line in client.files.content(batch.output_file_id).text.splitlines()]
+    failed = [json.loads(line) for line in client.files.content(batch.error_file_id).text.splitlines()]
+    expect([line["custom_id"] for line in done] == [f"line-{n}" for n in range(20) if n % 5], "results by their own ids")
+    expect(all(line["response"]["body"]["usage"]["completion_tokens"] == 4 for line in done), "whole answers")
+    expect(all(line["response"]["status_code"] == 404 for line in failed) and len(failed) == 4, f"{failed}")
+    expect(batch.id in {entry.id for entry in client.batches.list()}, "the batch is listed")
+    broken = client.files.create(file=("in.jsonl", b"no json\n"), purpose="batch")
+    refused = client.batches.create(input_file_id=broken.id, endpoint="/v1/chat/completions", completion_window="24h")
+    expect(client.batches.retrieve(refused.id).status == "failed", "a file that is no JSONL")
+
+
+checks = [models, chat, streaming, fields, tools, embeddings, errors, files, batches]
+wanted = sys.argv[5:]
+for check in checks:
+    if not wanted or check.__name__ in wanted:
+        check()
+        print("ok", check.__name__, flush=True)
+if not wanted or "many" in wanted:
+    asyncio.run(many())
+    print("ok many", flush=True)
