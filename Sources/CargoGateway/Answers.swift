@@ -95,9 +95,17 @@ struct GatewayError: Error, Hashable, Sendable {
         }
     }
 
+    /// Reason phrases (RFC 9110, section 15; RFC 4918 and 6585 for the last): the library gives none to a number.
+    private static let titles = [
+        400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed",
+        409: "Conflict", 410: "Gone", 411: "Length Required", 413: "Content Too Large", 415: "Unsupported Media Type",
+        416: "Range Not Satisfiable", 422: "Unprocessable Content", 500: "Internal Server Error", 501: "Not Implemented",
+        502: "Bad Gateway", 503: "Service Unavailable", 504: "Gateway Timeout", 507: "Insufficient Storage",
+        429: "Too Many Requests",
+    ]
+
     var response: Response {
-        // The library names no 507 (RFC 4918, section 11.5).
-        let title = status == 507 ? "Insufficient Storage" : HTTPResponse.Status(integerLiteral: status).reasonPhrase
+        let title = GatewayError.titles[status] ?? "Refused"
         let problem = Problem(status: status, title: title, detail: detail, code: code)
         var headers = HTTPFields()
         headers[.contentType] = "application/problem+json"

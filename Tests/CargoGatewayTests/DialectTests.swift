@@ -134,6 +134,7 @@ import Testing
             #expect(try await error(Self.message(["messages": .array([turn])])) == (400, "invalid_request_error"))
             let nobody = try await port.with("ls_no").send(.POST, "/v1/messages", Self.message())
             #expect(nobody.status == 401 && nobody["error"]["type"].string == "authentication_error")
+            #expect(try await port.get("/jobs/none")["title"].string == "Not Found")
             let reader = try await port.key(scopes: ["read"])
             #expect(try await reader.send(.POST, "/v1/messages", Self.message())["error"]["type"].string == "permission_error")
         }
@@ -167,6 +168,7 @@ import Testing
                 .object(["model": .string("acme/tiny"), "input_text": .string("hello"), "stream": .bool(true)]), Self.stream,
                 type: "text/event-stream")
             let events = streamed.reply.text.split(separator: "\n\n").map(String.init)
+            #expect(streamed.asked["stream_options"]["include_usage"] == .bool(true))
             #expect(events.count == 3 && events.first?.contains(#""type":"token""#) == true)
             #expect(
                 events.last?.contains(#""type":"completed""#) == true && events.last?.contains(#""completion_tokens":7"#) == true)

@@ -129,6 +129,7 @@ extension Gateway {
         if !served.isEmpty, case .object(var members) = job.input {
             // Its readers follow the tokens.
             members["stream"] = .bool(true)
+            members["stream_options"] = .object(["include_usage": .bool(true)])
             job.input = .object(members)
         }
         job.priority = wanted.priority

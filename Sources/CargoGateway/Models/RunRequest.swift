@@ -24,6 +24,8 @@ enum RunRequest {
         let operation = try operation(&body, fields, wanted.map { [$0] } ?? operations(model))
         let stream = fields["stream"] == .bool(true) && (operation == .chat || operation == .completions)
         body["stream"] = stream ? .bool(true) : nil
+        // Page 001's stream ends with what it took.
+        if stream, named == nil { body["stream_options"] = .object(["include_usage": .bool(true)]) }
         return ModelAsk(
             operation, model: model, fields: body, stream: stream, patience: patience)
     }
