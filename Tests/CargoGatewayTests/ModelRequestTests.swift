@@ -66,7 +66,8 @@ import Testing
             let claim = try await host.claimRequest()
             let events = (1...4).map { "data: {\"n\":\($0)}\n\n" }
             _ = try await host.answer(claim, events[0] + events[1])
-            _ = try await streaming.body.makeAsyncIterator().next()
+            var first = try await streaming.body.makeAsyncIterator()
+            _ = try await first.next()
             // The first reader is gone; the second comes while the model still writes.
             async let again = port.get("/jobs/\(claim.id)/answer", headers: [("Last-Event-ID", "1")])
             let all = events.joined()
