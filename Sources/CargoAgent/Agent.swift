@@ -55,7 +55,13 @@ public struct Agent: Service {
         let identity = try HostIdentity(at: configuration.home.appending("host.key"))
         let session = HostSession(
             account: configuration.coordinator, identity: identity, name: configuration.name, slots: configuration.slots,
-            offer: HostOffer(store: store, containers: containers, logger: logger), logger: logger)
+            offer: HostOffer(
+                store: store, containers: containers, region: configuration.region, jurisdiction: configuration.jurisdiction,
+                logger: logger),
+            admission: HostAdmission(
+                home: configuration.home, show: configuration.showPairing, closed: configuration.closed,
+                groups: configuration.groups),
+            logger: logger)
         let draining = Gate()
         let drainDeadline = Gate()
         let delivery = Delivery(session: session, drainDeadline: drainDeadline)

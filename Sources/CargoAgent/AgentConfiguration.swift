@@ -2,6 +2,7 @@ public import CargoArtifact
 public import CargoClient
 public import CargoEndpoints
 public import CargoRunner
+public import CargoWire
 public import SystemPackage
 
 /// What an agent is told at its start.
@@ -29,6 +30,16 @@ public struct AgentConfiguration: Sendable {
     public var logLimits = LogLimits()
     /// Bytes a second of the store's disk for each job, each way; nil is unlimited.
     public var diskRate: Int64?
+    /// Shows a person the code by which a host without credentials is let in; nil: it is not to pair.
+    public var showPairing: (@Sendable (Pairing) -> Void)?
+    /// Only its own account and its groups may use it.
+    public var closed = false
+    /// Groups of the account that it serves from its registration on.
+    public var groups: [String] = []
+    /// Where it stands, and whose law holds there: filters of jobs.
+    public var region: String?
+    public var jurisdiction: String?
+
     /// How long running jobs may take to end once the agent was told to.
     public var drain: Duration
 

@@ -16,8 +16,15 @@ actor HostOffer {
     private let logger: Logger
     private var known: (capabilities: HostCapabilities, at: ContinuousClock.Instant)?
 
-    init(store: CargoStore, containers: ContainerSettings?, logger: Logger) {
+    private let region: String?
+    private let jurisdiction: String?
+
+    init(
+        store: CargoStore, containers: ContainerSettings?, region: String? = nil, jurisdiction: String? = nil, logger: Logger
+    ) {
         self.store = store
+        self.region = region
+        self.jurisdiction = jurisdiction
         self.containers = containers
         self.logger = logger
     }
@@ -32,7 +39,9 @@ actor HostOffer {
             }
             images = await containers.heldImages(store: store)
         }
-        let capabilities = HostOffer.machine(images: images)
+        var capabilities = HostOffer.machine(images: images)
+        capabilities.region = region
+        capabilities.jurisdiction = jurisdiction
         known = (capabilities, .now)
         return capabilities
     }

@@ -2,6 +2,7 @@ import CargoClient
 import CargoWire
 import FoundationEssentials
 import Logging
+import SystemPackage
 
 /// This host as the coordinator knows it: registers, and again when its token is no longer taken.
 actor HostSession {
@@ -12,13 +13,14 @@ actor HostSession {
     private let slots: Int
     let offer: HostOffer
     private let logger: Logger
+    private let admission: HostAdmission
     private var current: CoordinatorClient?
     private var hostID: String?
     private var registering: Task<CoordinatorClient, any Error>?
 
     init(
         account: CoordinatorClient, identity: HostIdentity, name: String, slots: Int, offer: HostOffer,
-        logger: Logger
+        admission: HostAdmission = HostAdmission(), logger: Logger
     ) {
         self.account = account
         coordinatorURL = account.url
@@ -26,6 +28,7 @@ actor HostSession {
         self.name = name
         self.slots = slots
         self.offer = offer
+        self.admission = admission
         self.logger = logger
     }
 
@@ -37,7 +40,10 @@ actor HostSession {
 
     /// The token that `client` carries was not taken: the next call registers again.
     func rejected(_ client: CoordinatorClient) {
-        if let current, current.isSame(as: client) { self.current = nil }
+        guard let current, current.isSame(as: client) else { return }
+        self.current = nil
+        // A paired host whose token was ended is let in anew by a person, or not at all.
+        if !account.hasToken, let home = admission.home { HostCredential.remove(from: home) }
     }
 
     /// Runs a call under the host's token; once more under a fresh one when the token is not taken.
@@ -55,8 +61,10 @@ actor HostSession {
         // Two calls that lost the same token share one registration.
         if let registering { return try await registering.value }
         let task = Task {
-            let request = try identity.registration(name: name, slots: slots, capabilities: await offer.current(), at: Date())
-            let host = try await account.register(request)
+            var request = try identity.registration(name: name, slots: slots, capabilities: await offer.current(), at: Date())
+            request.closed = admission.closed ? true : nil
+            request.groups = admission.groups.isEmpty ? nil : admission.groups
+            let host = try await admit(request)
             logger.info("registered", metadata: ["host": "\(host.id)", "coordinator": "\(account.url)"])
             hostID = host.id
             return account.with(token: host.token)
@@ -67,4 +75,48 @@ actor HostSession {
         current = client
         return client
     }
+
+    /// With an account's key it registers; without one it is who it was, or asks to be let in by a code.
+    private func admit(_ request: HostRegistration) async throws -> RegisteredHost {
+        if account.hasToken { return try await account.register(request) }
+        if let home = admission.home, let kept = HostCredential.load(from: home, coordinator: account.url) {
+            return RegisteredHost(id: kept.id, name: name, token: kept.token)
+        }
+        guard let show = admission.show else {
+            throw ClientError(
+                status: 0, code: "no_key",
+                message: "this host has no credentials yet: start it with --pair, or with --api-key-file")
+        }
+        while true {
+            let pairing = try await account.beginPairing(request)
+            show(pairing)
+            let end = ContinuousClock.now + .seconds(pairing.expiresIn)
+            while ContinuousClock.now < end {
+                do {
+                    if let host = try await account.pairingAnswer(pairing.code, secret: pairing.secret) {
+                        if let home = admission.home {
+                            try HostCredential(coordinator: account.url, id: host.id, token: host.token).save(to: home)
+                        }
+                        return host
+                    }
+                } catch let error as ClientError where error.isTransient || error.status == 429 {
+                    logger.notice("the coordinator does not answer, asking again", metadata: ["error": "\(error)"])
+                }
+                try await Task.sleep(for: admission.poll)
+            }
+            logger.notice("nobody confirmed the code in its time: a new one follows")
+        }
+    }
+}
+
+/// How a host comes to its credentials, and whom it serves.
+struct HostAdmission: Sendable {
+    /// Where a paired host's credentials are kept.
+    var home: FilePath?
+    /// Shows a person the code; nil where the host was not told to pair.
+    var show: (@Sendable (Pairing) -> Void)?
+    var closed = false
+    var groups: [String] = []
+    /// How often the host asks whether it was let in.
+    var poll = Duration.seconds(2)
 }

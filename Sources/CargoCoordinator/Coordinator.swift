@@ -96,10 +96,8 @@ public struct Coordinator: Sendable {
         }
     }
 
-    /// Makes a key in the data folder itself, for when no server runs.
-    func createKey(name: String, scopes: Set<Scope>, account: String) async throws -> MintedKey {
-        try await queue.directory.createKey(name: name, scopes: scopes, account: account)
-    }
+    /// The keys of the data folder itself, for when no server runs.
+    var directory: Directory { queue.directory }
 
     func close() {
         queue.close()
@@ -130,6 +128,7 @@ public struct Coordinator: Sendable {
         var configuration = ServiceGroupConfiguration(
             services: [
                 .init(service: QueueService(queue: queue)), .init(service: courier), .init(service: retention),
+                .init(service: AccountService(queue: queue, isShared: settings.database != nil, logger: logger)),
                 .init(service: application),
                 .init(service: DrainService(queue: queue)),
             ],

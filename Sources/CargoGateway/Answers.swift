@@ -15,11 +15,14 @@ struct GatewayError: Error, Hashable, Sendable {
     var status: Int
     var code: String
     var detail: String
+    /// Seconds until it is worth another try, where that is known.
+    var retryAfter: Double?
 
-    init(_ status: Int, _ code: String, _ detail: String) {
+    init(_ status: Int, _ code: String, _ detail: String, retryAfter: Double? = nil) {
         self.status = status
         self.code = code
         self.detail = detail
+        self.retryAfter = retryAfter
     }
 
     static let noSuchJob = GatewayError(404, "not_found", "There is no such job for this key; `GET /jobs` lists yours.")
@@ -29,6 +32,12 @@ struct GatewayError: Error, Hashable, Sendable {
         switch error {
         case let error as GatewayError: self = error
         case let error as StoreError: self.init(error)
+        case let error as Groups.Refused: self.init(error)
+        case let error as Pairings.Refused: self.init(error)
+        case let error as UsageMeter.Exceeded:
+            self.init(
+                429, "rate_limited", "This key has used up its \(error.limit); wait, or use a key with a wider policy.",
+                retryAfter: error.retryAfter)
         case let error as JobQueue.CompletionError:
             switch error {
             case .logMissing(let offset):
@@ -110,7 +119,7 @@ struct GatewayError: Error, Hashable, Sendable {
         var headers = HTTPFields()
         headers[.contentType] = "application/problem+json"
         if status == 401 { headers[.wwwAuthenticate] = "Bearer realm=\"longshore\"" }
-        if status == 503 || status == 429 { headers[.retryAfter] = "1" }
+        if status == 503 || status == 429 { headers[.retryAfter] = String(Int(max(1, retryAfter ?? 1).rounded(.up))) }
         let data = (try? Answer.encoder.encode(problem)) ?? Data()
         return Response(
             status: .init(integerLiteral: status), headers: headers, body: ResponseBody(byteBuffer: ByteBuffer(bytes: data)))

@@ -21,11 +21,13 @@ extension Gateway {
                 throw GatewayError(403, "forbidden", "A host's own token registers no hosts; use an account's key.")
             }
             let registration = try await body(HostRegistration.self, of: request, limit: 1 << 20)
-            guard !registration.name.isEmpty, registration.name.utf8.count <= 100,
-                registration.name.utf8.allSatisfy({ $0 >= 32 && $0 != 127 })
-            else { throw GatewayError(422, "invalid_host", "A host's 'name' has 1 to 100 bytes, no control characters.") }
-            try HostProof.check(registration)
+            try Gateway.check(registration)
+            let groups = try (registration.groups ?? []).map { name in
+                try queue.groups.audience(of: principal.account, group: name).circles.first ?? name
+            }
             let host = try await queue.directory.registerHost(registration, by: principal)
+            if registration.closed == true { try await queue.groups.close(host.id, of: principal.account) }
+            for group in groups { try await queue.groups.add(host: host.id, to: group, by: principal.account) }
             return try Answer.json(host, status: .created)
         }
         router.post("/hosts/next-job") { request, context in try await nextJob(request, context) }
@@ -60,6 +62,13 @@ extension Gateway {
             }
             return try Answer.json(JobView.job(try await queue.fail(try jobID(context), failure), JobResult()))
         }
+    }
+
+    static func check(_ registration: HostRegistration) throws {
+        guard !registration.name.isEmpty, registration.name.utf8.count <= 100,
+            registration.name.utf8.allSatisfy({ $0 >= 32 && $0 != 127 })
+        else { throw GatewayError(422, "invalid_host", "A host's 'name' has 1 to 100 bytes, no control characters.") }
+        try HostProof.check(registration)
     }
 
     /// The host that a call acts for: the token's own, else the one named, else the only one that this key registered.
@@ -114,7 +123,9 @@ extension Gateway {
         if let id = ask.claimID, id.isEmpty || id.utf8.count > 128 {
             throw GatewayError(422, "invalid_claim", "A claim_id has 1 to 128 bytes.")
         }
-        let claim = ClaimAsk(host: host, capabilities: ask.capabilities ?? HostCapabilities(), claimID: ask.claimID)
+        var capabilities = ask.capabilities ?? HostCapabilities()
+        capabilities.circles = queue.groups.circles(ofHost: host)
+        let claim = ClaimAsk(host: host, capabilities: capabilities, claimID: ask.claimID)
         let channel = context.channel
         let granted = try await queue.claim(claim, wait: wait, isGone: { !channel.isActive })
         guard let granted else { return Response(status: .noContent) }

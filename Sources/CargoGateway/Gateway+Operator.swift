@@ -7,38 +7,17 @@ import NIOCore
 
 /// The operator's calls: keys, health, metrics.
 extension Gateway {
-    private struct KeyRequest: Decodable {
-        var name: String?
-        var account: String?
-        var scopes: [Scope]
-    }
-
     private struct Readiness: Encodable {
         var status = "ready"
         var warnings: [String]
     }
 
-    private struct KeyAnswer: Encodable {
-        var id: String
-        var key: String
-        var account: String
-        var scopes: [Scope]
-    }
-
     func addAdmin(to router: Router<GatewayContext>) {
         router.post("/admin/keys") { request, _ in
-            _ = try caller(request, .admin)
-            let ask = try await body(KeyRequest.self, of: request, limit: 65536)
-            let account = ask.account ?? "default"
-            guard !ask.scopes.isEmpty else { throw GatewayError(422, "invalid_key", "Name at least one of the scopes.") }
-            guard !account.isEmpty, account.utf8.count <= 100, (ask.name ?? "").utf8.count <= 100 else {
-                throw GatewayError(422, "invalid_key", "Names of keys and accounts have at most 100 bytes.")
-            }
-            let scopes = Set(ask.scopes)
-            let key = try await queue.directory.createKey(name: ask.name ?? "", scopes: scopes, account: account)
-            return try Answer.json(
-                KeyAnswer(id: key.id, key: key.token, account: account, scopes: scopes.sorted { $0.rawValue < $1.rawValue }),
-                status: .created)
+            let principal = try caller(request, .admin)
+            var ask = try await body(KeyRequest.self, of: request, limit: 65536)
+            ask.account = ask.account ?? "default"
+            return try Answer.json(try await createKey(ask, by: principal), status: .created)
         }
     }
 
@@ -50,12 +29,25 @@ extension Gateway {
             return try Answer.json(Readiness(warnings: try await queue.store.warnings()))
         }
         router.get("/metrics") { request, _ in
-            _ = try caller(request, .read)
+            let principal = try caller(request, .read)
+            guard principal.may(.admin) else { return try await ownMetrics(principal) }
             let text = metrics.text(
                 GatewayMetrics.Now(
                     counts: try await queue.store.counts(), wall: queue.settings.clocks.wall(),
                     webhookLag: try await queue.outbox.webhookLag(), freeBytes: disk.freeBytes))
             return Answer.bytes(ByteBuffer(string: text), type: "text/plain; version=0.0.4")
         }
+    }
+
+    /// What a key without the scope `admin` sees: its own account, nothing that others do (RULES.md 17).
+    private func ownMetrics(_ principal: Principal) async throws -> Response {
+        let view = try await queue.store.queueView(of: principal.account, job: nil)
+        let waiting = view.groups.filter { $0.status == .queued }
+        let now = queue.settings.clocks.wall().milliseconds
+        let text = GatewayMetrics.ownText(
+            queued: waiting.reduce(0) { $0 + $1.count },
+            running: view.groups.filter { $0.status != .queued && !$0.status.isFinal }.reduce(0) { $0 + $1.count },
+            oldestSeconds: waiting.map(\.oldest).min().map { Double(max(0, now - $0.milliseconds)) / 1000 } ?? 0)
+        return Answer.bytes(ByteBuffer(string: text), type: "text/plain; version=0.0.4")
     }
 }

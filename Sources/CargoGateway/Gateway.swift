@@ -74,6 +74,9 @@ public struct Gateway: Sendable {
         addWebhooks(to: router)
         addHosts(to: router)
         addAdmin(to: router)
+        addKeys(to: router)
+        addGroups(to: router)
+        addHostList(to: router)
         addHealth(to: router)
         try addOpenAPI(to: router)
         return router

@@ -42,6 +42,13 @@ public final class GatewayMetrics: Sendable {
         return text
     }
 
+    /// The same of one account.
+    static func ownText(queued: Int, running: Int, oldestSeconds: Double) -> String {
+        one("longshore_jobs_queued", "gauge", "Jobs waiting for a host.", queued)
+            + one("longshore_queue_oldest_seconds", "gauge", "Age of the oldest job that could run now.", oldestSeconds)
+            + one("longshore_leases", "gauge", "Attempts that run under a lease.", running)
+    }
+
     private static func one(_ name: String, _ type: String, _ help: String, _ value: some Numeric) -> String {
         "# HELP \(name) \(help)\n# TYPE \(name) \(type)\n\(name) \(value)\n"
     }

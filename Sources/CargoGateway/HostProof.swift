@@ -1,4 +1,5 @@
 import CargoArtifact
+import CargoQueue
 import CargoWire
 import Crypto
 import FoundationEssentials
@@ -48,8 +49,43 @@ enum HostProof {
         }
     }
 
+    static let rotationType = "application/vnd.longshore.host-rotation.v1+json"
+
+    private struct Rotation: Decodable {
+        var host: String
+        var publicKey: String
+        enum CodingKeys: String, CodingKey {
+            case host
+            case publicKey = "public_key"
+        }
+    }
+
+    /// A new identity is signed by the old one and by itself.
+    static func check(_ rotation: HostRotation, of host: HostRecord) throws {
+        func key(_ text: String?) throws -> Curve25519.Signing.PublicKey {
+            guard let raw = text.flatMap({ Data(base64Encoded: $0) }), raw.count == 32,
+                let key = try? Curve25519.Signing.PublicKey(rawRepresentation: raw)
+            else { throw GatewayError(422, "invalid_key", "A host's key is Ed25519: 32 bytes in base64, the old one too.") }
+            return key
+        }
+        let (old, new) = (try key(host.publicKey), try key(rotation.publicKey))
+        guard let proof = rotation.proof,
+            let envelope = try? JSONDecoder().decode(Envelope.self, from: try Answer.encoder.encode(proof)),
+            envelope.payloadType == rotationType, let payload = Data(base64Encoded: envelope.payload), payload.count <= 65536
+        else { throw GatewayError(422, "invalid_proof", "The 'proof' is a DSSE envelope of type \(rotationType).") }
+        let message = preAuthentication(payload, rotationType)
+        let signatures = envelope.signatures.prefix(8).compactMap { Data(base64Encoded: $0.sig) }
+        guard signatures.contains(where: { old.isValidSignature($0, for: message) }),
+            signatures.contains(where: { new.isValidSignature($0, for: message) })
+        else { throw GatewayError(422, "invalid_proof", "A rotation is signed by the old key and by the new one.") }
+        let statement = try StrictJSON.decode(Rotation.self, from: [UInt8](payload), limit: 65536)
+        guard statement.host == host.id, statement.publicKey == rotation.publicKey else {
+            throw GatewayError(422, "invalid_proof", "The 'proof' was signed for another host or key.")
+        }
+    }
+
     /// PAE of the DSSE specification 1.0.
-    private static func preAuthentication(_ payload: Data) -> Data {
-        Data("DSSEv1 \(payloadType.utf8.count) \(payloadType) \(payload.count) ".utf8) + payload
+    private static func preAuthentication(_ payload: Data, _ type: String = payloadType) -> Data {
+        Data("DSSEv1 \(type.utf8.count) \(type) \(payload.count) ".utf8) + payload
     }
 }

@@ -165,6 +165,24 @@ enum OpenAPI {
                 method: "POST", path: "/hosts/next-job", summary: "Claim a job",
                 body: .json(OpenAPISchemas.reference("ClaimRequest")), success: (200, free)),
             Operation(
+                method: "POST", path: "/keys", summary: "Make an API key",
+                body: .json(OpenAPISchemas.reference("KeyRequest")), success: (201, .json(OpenAPISchemas.reference("Key")))),
+            Operation(
+                method: "GET", path: "/keys", summary: "The account's keys", query: [("account", text)], success: (200, free)),
+            Operation(
+                method: "GET", path: "/keys/{key}", summary: "A key", success: (200, .json(OpenAPISchemas.reference("Key")))),
+            Operation(method: "DELETE", path: "/keys/{key}", summary: "Revoke a key", success: (204, nil)),
+            Operation(
+                method: "POST", path: "/keys/{key}/rotate", summary: "Give a key a new secret",
+                body: .json(OpenAPISchemas.request(["overlap": OpenAPISchemas.seconds])),
+                success: (200, .json(OpenAPISchemas.reference("Key")))),
+            Operation(
+                method: "GET", path: "/keys/{key}/usage", summary: "What a key used, by model",
+                query: [("days", OpenAPISchemas.integer(1, 366))], success: (200, free)),
+            Operation(
+                method: "GET", path: "/usage", summary: "What the account used, by key and model",
+                query: [("days", OpenAPISchemas.integer(1, 366)), ("account", text)], success: (200, free)),
+            Operation(
                 method: "GET", path: "/jobs/{id}/files/{path}", summary: "An input file", headers: lease, success: (200, .bytes)),
             Operation(
                 method: "POST", path: "/jobs/{id}/heartbeat", summary: "Renew a lease, send logs",

@@ -16,6 +16,13 @@ enum OpenAPISchemas {
     /// A host's report: the lease and, in the reference, the rest.
     static let leased = object(["lease": reference("Lease")], required: ["lease"])
 
+    static let seconds: JSONValue = .object([
+        "anyOf": .array([
+            .object(["type": .string("number"), "exclusiveMinimum": .integer(0), "maximum": .integer(31_622_400)]),
+            pattern("^[0-9]{1,4}[smh]$"),
+        ])
+    ])
+
     private static let text: JSONValue = .object(["type": .string("string")])
     private static let number: JSONValue = .object(["type": .string("number")])
     private static let anything: JSONValue = .object([:])
@@ -29,7 +36,7 @@ enum OpenAPISchemas {
     }
 
     /// What a request may leave out it may also set to null.
-    private static func request(_ properties: [String: JSONValue], required: [String] = []) -> JSONValue {
+    static func request(_ properties: [String: JSONValue], required: [String] = []) -> JSONValue {
         let open = properties.map { name, schema in
             // What takes anything takes null as it is.
             (name, required.contains(name) || schema == anything ? schema : nullable(schema))
@@ -48,12 +55,6 @@ enum OpenAPISchemas {
     static var all: [String: JSONValue] {
         let status = choice(JobStatus.allCases.map(\.rawValue))
         let error = object(["code": text, "message": text], required: ["code", "message"])
-        let seconds: JSONValue = .object([
-            "anyOf": .array([
-                .object(["type": .string("number"), "exclusiveMinimum": .integer(0), "maximum": .integer(31_622_400)]),
-                pattern("^[0-9]{1,4}[smh]$"),
-            ])
-        ])
         return [
             "Problem": object(
                 ["type": text, "title": text, "status": integer(400, 599), "detail": text, "code": text],
@@ -78,6 +79,20 @@ enum OpenAPISchemas {
                 "tier": integer(1, 4), "priority": integer(0, 100), "timeout": seconds, "attempts": integer(1, 100),
                 "retention": seconds, "metadata": anything, "constraints": request(["region": text]),
             ]),
+            "KeyRequest": request(
+                [
+                    "name": text, "account": text, "scopes": list(choice(Scope.allCases.map(\.rawValue))), "expires_in": seconds,
+                    "policy": request([
+                        "durable": .object(["type": .string("boolean")]), "requests_per_minute": integer(1, 1_000_000_000),
+                        "tokens_per_minute": integer(1, 1_000_000_000), "tokens_per_day": integer(1, 1_000_000_000_000),
+                        "credits_per_day": .object(["type": .string("number"), "minimum": .integer(0)]),
+                    ]),
+                ], required: ["scopes"]),
+            "Key": object(
+                [
+                    "id": text, "key": text, "name": text, "account": text, "scopes": list(text), "created_at": text,
+                    "expires_at": text, "last_used_at": text, "revoked_at": text, "policy": map(anything),
+                ], required: ["id", "name", "account", "scopes", "created_at"]),
             "JobFile": request(["name": text, "content": text, "upload": text], required: ["name"]),
             "Lease": object(
                 ["generation": size, "epoch": size, "token": text, "host": text, "seconds": number],

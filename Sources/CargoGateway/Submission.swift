@@ -53,7 +53,9 @@ struct JobIntake: Sendable {
             var job = try ask(of: request, wanted).job(account: account, idempotency: idempotency)
             (job.id, job.tier, job.priority, job.maxAttempts) = (id, tier, priority, max(attempts, job.maxAttempts))
             job.requirement.tier = tier
-            job.requirement.region = request.constraints?.region
+            job.requirement.region = try place("region", request.constraints?.region)
+            job.requirement.jurisdiction = try place("jurisdiction", request.constraints?.jurisdiction)
+            job.requirement.audience = try audience(of: account, request.constraints?.group)
             (job.metadata, job.retention) = (metadata, request.retention?.value)
             job.callback = try callback(request.callbackURL)
             return job
@@ -81,7 +83,9 @@ struct JobIntake: Sendable {
             id: id, account: account, tier: tier, priority: priority, maxAttempts: attempts, cargo: target.name,
             digest: target.digest,
             requirement: Requirement(
-                kind: target.kind, tier: tier, region: request.constraints?.region,
+                kind: target.kind, tier: tier, region: try place("region", request.constraints?.region),
+                jurisdiction: try place("jurisdiction", request.constraints?.jurisdiction),
+                audience: try audience(of: account, request.constraints?.group),
                 image: request.image.flatMap { ImageReference($0)?.description }),
             spec: spec, metadata: metadata, files: blobNames,
             retention: request.retention?.value, idempotency: idempotency, callback: try callback(request.callbackURL))
@@ -107,6 +111,25 @@ struct JobIntake: Sendable {
         } catch let error as GatewayError {
             throw GatewayError(422, "invalid_job", error.detail)
         }
+    }
+
+    /// Whose hosts the jobs of an account may use.
+    func audience(of account: Int64, _ group: String?) throws -> Audience? {
+        guard let group else { return queue.groups.audience(of: account) }
+        guard let audience = try? queue.groups.audience(of: account, group: group) else {
+            throw GatewayError(
+                422, "unknown_group", "This account has no group '\(group.prefix(100))', or several of that name; use its id.")
+        }
+        return audience
+    }
+
+    /// A word that hosts say of where they stand.
+    private func place(_ field: String, _ text: String?) throws -> String? {
+        guard let text else { return nil }
+        guard (1...64).contains(text.utf8.count), text.utf8.allSatisfy({ $0 > 32 && $0 < 127 && $0 != 124 }) else {
+            throw invalid("constraints.\(field)", "is a word of at most 64 characters, such as eu-west")
+        }
+        return text
     }
 
     private func callback(_ text: String?) throws -> Callback? {
@@ -149,9 +172,6 @@ struct JobIntake: Sendable {
     }
 
     private func checkUnsupported(_ request: JobRequest) throws {
-        if let group = request.constraints?.group {
-            throw GatewayError(422, "no_host", "There is no group '\(group.prefix(100))' here.")
-        }
         if let network = request.network, network != .none {
             throw GatewayError(422, "not_allowed", "A container by name gets no network here; leave 'network' out.")
         }

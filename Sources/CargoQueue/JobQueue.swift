@@ -10,6 +10,10 @@ public final class JobQueue: Sendable {
     public let outbox: any WebhookOutbox
     public let logs: LogStore
     public let directory: Directory
+    public let usage: UsageMeter
+    public let groups: Groups
+    public let pairings: Pairings
+    public let board: HostBoard
     public let signals: JobSignals
     public let settings: StoreSettings
     let waiters: ClaimWaiters
@@ -56,7 +60,11 @@ public final class JobQueue: Sendable {
         self.store = store
         outbox = store
         logs = try LogStore(root: folder, running: try await store.runningAttempts())
-        directory = try await Directory(store: store)
+        directory = try await Directory(store: store, clocks: settings.clocks)
+        usage = UsageMeter(store: store, clocks: settings.clocks)
+        groups = try await Groups(store: store, clocks: settings.clocks)
+        pairings = Pairings(store: store, clocks: settings.clocks)
+        board = HostBoard(clocks: settings.clocks)
         let logs = logs
         sealing.set { logs.seal($0, attempt: $1) }
     }
@@ -120,7 +128,14 @@ public final class JobQueue: Sendable {
         _ ask: ClaimAsk, wait: Double, isGone: @Sendable () -> Bool = { false }
     ) async throws -> GrantedClaim? {
         pace.saw(ask.host, ask.capabilities, at: settings.clocks.uptime())
-        let granted = try await claimOrWait(ask, wait: wait, isGone: isGone)
+        board.saw(ask.host, capabilities: ask.capabilities)
+        var granted = try await claimOrWait(ask, wait: wait, isGone: isGone)
+        // An account that has left the group since it submitted uses its hosts no more.
+        while let job = granted, !groups.mayUse(ask.host, job.job.key.account) {
+            try await store.undelivered(job)
+            _ = try await store.cancel(job.job.key, actor: "coordinator")
+            granted = try await claimOrWait(ask, wait: 0, isGone: isGone)
+        }
         if let granted { pace.granted(granted.job.key.account, at: settings.clocks.uptime()) }
         return granted
     }

@@ -166,18 +166,25 @@ public struct StoreHooks: Sendable {
 }
 
 /// Accounts, keys and hosts, durable.
-public protocol AccountStore: Sendable {
+public protocol AccountStore: RecordStore {
     /// The coordinator's own secret of this name, one for all that share the store; `fresh` becomes it at the first call.
     func secret(_ name: String, making fresh: String) async throws -> String
-    /// Every key that is not revoked, by the SHA-256 of its token.
-    func principals() async throws -> [Data: Principal]
-    /// One key: for those that another coordinator on the same store has made since.
-    func principal(_ hash: Data) async throws -> Principal?
+    /// The keys of one account or of all, oldest first, revoked ones where they are asked for.
+    func keys(of account: Int64?, revoked: Bool) async throws -> [KeyRecord]
     func hosts() async throws -> [HostRecord]
     /// Makes a key, and its account where the name is new.
-    func addKey(_ key: NewKey, account: String) async throws -> Principal
-    /// Makes a host known, or the same again when its account knows the public key, with a key of its own.
+    func addKey(_ key: NewKey, account: String) async throws -> KeyRecord
+    /// Gives a key that is not revoked another secret or other details. Throws `notFound` where there is none.
+    func changeKey(_ id: String, hash: Data, details: KeyRecord.Details) async throws
+    /// Ends a key; again it changes nothing.
+    func revokeKey(_ id: String) async throws
+    /// Makes a host known, or the same again when its account knows the public key, with a key of its own; its former
+    /// keys end.
     func addHost(_ host: HostRecord, slots: Int?, capabilities: HostCapabilities?, key: NewKey) async throws -> HostRecord
+    /// Gives a host another key as its identity.
+    func changeHost(_ id: String, publicKey: String) async throws
+    /// Forgets a host and ends its keys.
+    func removeHost(_ id: String) async throws
 }
 
 /// A key about to be kept: its hash, never its text.
@@ -186,6 +193,7 @@ public struct NewKey: Hashable, Sendable {
     public var hash: Data
     public var name: String
     public var scopes: Set<Scope>
+    public var details = KeyRecord.Details()
 }
 
 /// What waits, of one account.

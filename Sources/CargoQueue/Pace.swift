@@ -58,7 +58,10 @@ final class Pace: Sendable {
     /// Why a queued job with this requirement will not start; nil when a known host fits.
     func obstacle(_ requirement: Requirement, at now: Uptime) -> String? {
         state.withLock { state in
-            let hosts = state.hosts.values.filter { $0.at.advanced(bySeconds: memorySeconds) > now }
+            // Hosts that the job's account may not know of are not even counted (RULES.md 17).
+            let hosts = state.hosts.values.filter {
+                $0.at.advanced(bySeconds: memorySeconds) > now && requirement.isVisible(to: $0.capabilities)
+            }
             if hosts.isEmpty { return "No host has asked for work in the last ten minutes." }
             if hosts.contains(where: { requirement.fits($0.capabilities) }) { return nil }
             if let model = requirement.model {
@@ -66,6 +69,11 @@ final class Pace: Sendable {
                 return serves ? "Every host that serves '\(model)' is busy." : "No host serves '\(model)' now."
             }
             if requirement.kind == Requirement.image { return "No known host runs container images." }
+            if let jurisdiction = requirement.jurisdiction,
+                !hosts.contains(where: { $0.capabilities.jurisdiction == jurisdiction })
+            {
+                return "No known host stands in the jurisdiction '\(jurisdiction)'."
+            }
             let region = requirement.region.map { " in the region '\($0)'" } ?? ""
             return "No known host runs cargos of kind '\(requirement.kind)' with context tier \(requirement.tier)\(region)."
         }
@@ -79,6 +87,7 @@ extension HostCapabilities {
         guard let known else { return self }
         var both = kinds?.isEmpty == true ? known : self
         both.models = models ?? known.models
+        both.circles = circles
         return both
     }
 }

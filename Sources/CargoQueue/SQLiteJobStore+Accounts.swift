@@ -11,30 +11,58 @@ extension SQLiteJobStore {
         }
     }
 
-    public func principals() async throws -> [Data: Principal] {
+    public func keys(of account: Int64?, revoked: Bool) async throws -> [KeyRecord] {
         try await database.read { database in
-            var principals: [Data: Principal] = [:]
-            let rows = try Row.fetchCursor(
-                database, sql: "SELECT hash, id, account, scopes, host FROM keys WHERE revoked IS NULL")
-            while let row = try rows.next() { principals[row[0]] = Self.principal(row) }
-            return principals
+            try Row.fetchAll(
+                database,
+                sql: "SELECT k.id, k.hash, k.account, a.name, k.name, k.scopes, k.host, k.created, k.revoked, k.details "
+                    + "FROM keys k JOIN accounts a ON a.id = k.account WHERE (? IS NULL OR k.account = ?) "
+                    + "AND (? OR k.revoked IS NULL) ORDER BY k.created, k.id LIMIT 1000000",
+                arguments: [account, account, revoked]
+            ).map { row in
+                let revokedAt: Int64? = row[8]
+                return KeyRecord(
+                    id: row[0], hash: row[1], account: row[2], accountName: row[3], name: row[4],
+                    scopes: KeyRecord.scopes(row[5]), host: row[6], created: Timestamp(milliseconds: row[7]),
+                    revoked: revokedAt.map(Timestamp.init(milliseconds:)),
+                    details: try SQLiteRows.decode(KeyRecord.Details.self, row[9]) ?? KeyRecord.Details())
+            }
         }
     }
 
-    public func principal(_ hash: Data) async throws -> Principal? {
-        try await database.read { database in
-            try Row.fetchOne(
-                database, sql: "SELECT hash, id, account, scopes, host FROM keys WHERE hash = ? AND revoked IS NULL",
-                arguments: [hash]
-            ).map(Self.principal)
+    public func changeKey(_ id: String, hash: Data, details: KeyRecord.Details) async throws {
+        let details = try SQLiteRows.text(details)
+        try await writer.perform { database, _ in
+            try database.execute(
+                sql: "UPDATE keys SET hash = ?, details = ? WHERE id = ? AND revoked IS NULL", arguments: [hash, details, id])
+            guard database.changesCount == 1 else { throw StoreError.notFound }
         }
     }
 
-    private static func principal(_ row: Row) -> Principal {
-        let scopes: String = row[3]
-        return Principal(
-            account: row[2], keyID: row[1], scopes: Set(scopes.split(separator: ",").compactMap { Scope(rawValue: String($0)) }),
-            host: row[4])
+    public func revokeKey(_ id: String) async throws {
+        let now = settings.clocks.wall().milliseconds
+        try await writer.perform { database, _ in
+            try database.execute(sql: "UPDATE keys SET revoked = ? WHERE id = ? AND revoked IS NULL", arguments: [now, id])
+        }
+    }
+
+    public func changeHost(_ id: String, publicKey: String) async throws {
+        try await writer.perform { database, _ in
+            do {
+                try database.execute(sql: "UPDATE hosts SET public_key = ? WHERE id = ?", arguments: [publicKey, id])
+            } catch let error as DatabaseError where error.resultCode == .SQLITE_CONSTRAINT {
+                throw StoreError.idTaken
+            }
+            guard database.changesCount == 1 else { throw StoreError.notFound }
+        }
+    }
+
+    public func removeHost(_ id: String) async throws {
+        let now = settings.clocks.wall().milliseconds
+        try await writer.perform { database, _ in
+            try database.execute(sql: "UPDATE keys SET revoked = ? WHERE host = ? AND revoked IS NULL", arguments: [now, id])
+            try database.execute(sql: "DELETE FROM hosts WHERE id = ?", arguments: [id])
+        }
     }
 
     public func hosts() async throws -> [HostRecord] {
@@ -45,7 +73,7 @@ extension SQLiteJobStore {
         }
     }
 
-    public func addKey(_ key: NewKey, account: String) async throws -> Principal {
+    public func addKey(_ key: NewKey, account: String) async throws -> KeyRecord {
         let now = settings.clocks.wall().milliseconds
         return try await writer.perform { database, _ in
             try database.execute(
@@ -53,15 +81,17 @@ extension SQLiteJobStore {
             guard let number = try Int64.fetchOne(database, sql: "SELECT id FROM accounts WHERE name = ?", arguments: [account])
             else { throw StoreError.notFound }
             try Self.insert(database, key, account: number, host: nil, now: now)
-            return Principal(account: number, keyID: key.id, scopes: key.scopes, host: nil)
+            return KeyRecord(
+                id: key.id, hash: key.hash, account: number, accountName: account, name: key.name, scopes: key.scopes, host: nil,
+                created: Timestamp(milliseconds: now), revoked: nil, details: key.details)
         }
     }
 
     private static func insert(_ database: Database, _ key: NewKey, account: Int64, host: String?, now: Int64) throws {
         try database.execute(
-            sql: "INSERT INTO keys (hash, id, account, name, scopes, host, created) VALUES (?,?,?,?,?,?,?)",
+            sql: "INSERT INTO keys (hash, id, account, name, scopes, host, created, details) VALUES (?,?,?,?,?,?,?,?)",
             arguments: [
-                key.hash, key.id, account, key.name, key.scopes.map(\.rawValue).sorted().joined(separator: ","), host, now,
+                key.hash, key.id, account, key.name, KeyRecord.text(key.scopes), host, now, try SQLiteRows.text(key.details),
             ])
     }
 
@@ -81,6 +111,8 @@ extension SQLiteJobStore {
                 try database.execute(
                     sql: "UPDATE hosts SET name = ?, slots = ?, capabilities = ?, registered_by = ? WHERE id = ?",
                     arguments: [host.name, slots, capabilities, host.registeredBy, id])
+                try database.execute(
+                    sql: "UPDATE keys SET revoked = ? WHERE host = ? AND revoked IS NULL", arguments: [now, id])
             } else {
                 try database.execute(
                     sql: "INSERT INTO hosts (id, account, registered_by, name, public_key, slots, capabilities, created) "

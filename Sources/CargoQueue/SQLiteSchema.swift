@@ -100,6 +100,7 @@ enum SQLiteSchema {
         migrator.registerMigration("4 secrets of the coordinator") { database in
             try database.execute(sql: "CREATE TABLE secrets (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID")
         }
+        migrator.registerMigration("records, details of keys", migrate: SQLiteJobStore.createRecords)
         return migrator
     }
 

@@ -14,13 +14,17 @@ public struct HostCapabilities: Hashable, Sendable, Codable {
     public var region: String?
     /// Models that it answers for now, at most 256.
     public var models: [ServedModel]?
+    /// Whose law holds where it stands: `EU`, `CH`, …
+    public var jurisdiction: String?
+    /// Set by the coordinator, never by the host and never on the wire: the circles that it serves; nil for everyone.
+    public var circles: [String]?
 
     public init(kinds: [String]? = nil) { self.kinds = kinds }
 
     enum CodingKeys: String, CodingKey {
         case kinds, docker, images, encryption
         case maxContextTier = "max_context_tier"
-        case cpu, memory, region, models
+        case cpu, memory, region, models, jurisdiction
     }
 }
 
@@ -34,6 +38,10 @@ public struct HostRegistration: Hashable, Sendable, Codable {
     public var proof: JSONValue?
     public var slots: Int?
     public var capabilities: HostCapabilities?
+    /// True: only its own account and its groups may use it.
+    public var closed: Bool?
+    /// Groups of the account, ids or names, that it serves; it is closed to everyone else then.
+    public var groups: [String]?
 
     public init(
         name: String, publicKey: String? = nil, proof: JSONValue? = nil, slots: Int? = nil,
@@ -49,7 +57,7 @@ public struct HostRegistration: Hashable, Sendable, Codable {
     enum CodingKeys: String, CodingKey {
         case name
         case publicKey = "public_key"
-        case proof, slots, capabilities
+        case proof, slots, capabilities, closed, groups
     }
 }
 

@@ -48,6 +48,7 @@ public struct JobRequest: Hashable, Sendable, Codable {
     public struct Constraints: Hashable, Sendable, Codable {
         public var group: String?
         public var region: String?
+        public var jurisdiction: String?
         public var maxPrice: Double?
         public var gpu: String?
 
@@ -59,7 +60,7 @@ public struct JobRequest: Hashable, Sendable, Codable {
         }
 
         enum CodingKeys: String, CodingKey {
-            case group, region
+            case group, region, jurisdiction
             case maxPrice = "max_price"
             case gpu
         }

@@ -5,6 +5,7 @@ import CargoClient
 import CargoEndpoints
 import CargoRunner
 import CargoStore
+import CargoWire
 import Glibc
 import Logging
 import ServiceLifecycle
@@ -77,6 +78,22 @@ struct AgentCommand: AsyncParsableCommand {
         help: ArgumentHelp("Look for a model server on this port of the loopback as well.", valueName: "port"))
     var scanPorts: [Int] = []
 
+    @Flag(help: "Without an API key: show a six-character code, by which an account lets this host in.")
+    var pair = false
+
+    @Flag(help: "Run jobs of its own account and its groups alone.")
+    var closed = false
+
+    @Option(
+        name: .customLong("group"), help: ArgumentHelp("Serve this group of the account. Repeatable.", valueName: "id or name"))
+    var groups: [String] = []
+
+    @Option(help: "Where this host stands, for jobs that ask for a region, such as eu-west.")
+    var region: String?
+
+    @Option(help: "Whose law holds there, such as EU or CH.")
+    var jurisdiction: String?
+
     @OptionGroup var hostLimits: HostLimits
 
     @Option(help: ArgumentHelp("Seconds that running jobs get at a shutdown.", valueName: "seconds"))
@@ -86,6 +103,10 @@ struct AgentCommand: AsyncParsableCommand {
     var logLevel: String = "info"
 
     func validate() throws {
+        if pair, apiKeyFile != nil { throw ValidationError("--pair is for a host without --api-key-file.") }
+        if pair, !groups.isEmpty {
+            throw ValidationError("Whoever confirms the code names the groups: longshore hosts pair --group.")
+        }
         guard (1...1024).contains(slots) else { throw ValidationError("--slots is a number from 1 to 1024.") }
         guard Logger.Level(rawValue: logLevel) != nil else { throw ValidationError("--log-level does not know '\(logLevel)'.") }
         guard scanPorts.allSatisfy({ (1...65535).contains($0) }), scanPorts.count <= 64 else {
@@ -107,7 +128,9 @@ struct AgentCommand: AsyncParsableCommand {
     private func work() async throws {
         var flags = ClientSettings(url: coordinator)
         if let apiKeyFile { flags.apiKey = try ClientSettings.key(from: FilePath(apiKeyFile)) }
-        let settings = try ClientSettings.load(flags: flags)
+        var settings = try ClientSettings.load(flags: flags)
+        // A host that pairs never holds an account's key (RULES.md 2).
+        if pair { settings.apiKey = nil }
         let level = Logger.Level(rawValue: logLevel) ?? .info
         LoggingSystem.bootstrap { label in
             var handler = StreamLogHandler.standardError(label: label)
@@ -124,6 +147,16 @@ struct AgentCommand: AsyncParsableCommand {
             allowedImages: allowImages || !allowedImages.isEmpty
                 ? (allowImages ? ContainerSettings.publicRegistries : []) + allowedImages : nil, drain: .seconds(drain))
         configuration.imageBudget = imageBudget
+        configuration.closed = closed
+        configuration.groups = groups
+        configuration.region = region
+        configuration.jurisdiction = jurisdiction
+        if pair {
+            configuration.showPairing = { pairing in
+                say("To let this host in, within \(Int(pairing.expiresIn / 60)) minutes: longshore hosts pair \(pairing.code)")
+                say("Its fingerprint: \(pairing.fingerprint)")
+            }
+        }
         configuration.logLimits = hostLimits.log
         configuration.diskRate = hostLimits.diskRate?.bytes
         let services: [any ModelService] = found.map { [$0] } ?? []

@@ -21,7 +21,8 @@ struct Longshore: AsyncParsableCommand {
             CommandGroup(
                 name: "Coordinator",
                 subcommands: [
-                    Login.self, Push.self, Pull.self, Submit.self, Jobs.self, Logs.self, Outputs.self, Cancel.self,
+                    Login.self, APIKeys.self, Hosts.self, Groups.self, Push.self, Pull.self, Submit.self, Jobs.self, Logs.self,
+                    Outputs.self, Cancel.self,
                 ]),
             CommandGroup(name: "Here", subcommands: [Run.self]),
         ])

@@ -18,11 +18,16 @@ import SystemPackage
 func withCoordinator(
     leaseSeconds: Double = 30, _ body: (Port) async throws -> Void
 ) async throws {
+    try await withFolder { try await withServer(on: $0, leaseSeconds: leaseSeconds, body) }
+}
+
+/// A data folder that goes with `body`.
+func withFolder(_ body: (FilePath) async throws -> Void) async throws {
     var template = Array("/tmp/longshore-gateway-XXXXXX".utf8CString)
     guard let made = mkdtemp(&template) else { throw Errno(rawValue: errno) }
     let path = FilePath(String(cString: made))
     defer { try? FileManager.default.removeItem(atPath: path.string) }
-    try await withServer(on: path, leaseSeconds: leaseSeconds, body)
+    try await body(path)
 }
 
 /// The same on a folder that outlives it: called twice, the second is a restart.

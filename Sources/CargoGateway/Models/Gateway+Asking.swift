@@ -43,7 +43,8 @@ extension Gateway {
             idempotency = NewJob.Idempotency(
                 operation: ask.operation.rawValue, key: key, bodyDigest: Data(SHA256.hash(data: Data(ask.body.utf8))))
         }
-        let job = try ask.job(account: principal.account, idempotency: idempotency)
+        var job = try ask.job(account: principal.account, idempotency: idempotency)
+        job.requirement.audience = queue.groups.audience(of: principal.account)
         let submission = try await disk.submitting(ask.body.utf8.count) { try await queue.store.submit(job) }
         let key = submission.job.key
         return Asked(
@@ -65,7 +66,9 @@ extension Gateway {
     }
 
     /// What the hosts that the caller may use serve now.
-    func served(to principal: Principal) -> [ServedModel] { queue.servedModels().flatMap(\.models) }
+    func served(to principal: Principal) -> [ServedModel] {
+        queue.servedModels().filter { queue.groups.mayUse($0.host, principal.account) }.flatMap(\.models)
+    }
 
     /// Waits for the head of the answer, then answers with it.
     func answer(_ asked: Asked, _ context: GatewayContext, as shape: any AnswerShape = Verbatim()) async throws -> Response {

@@ -11,25 +11,58 @@ extension PostgresJobStore {
         }
     }
 
-    public func principals() async throws -> [Data: Principal] {
-        try await pool.read { connection in
-            let rows = try connection.run("SELECT hash, id, account, scopes, host FROM keys WHERE revoked IS NULL")
-            return Dictionary(rows.map { ($0.data(0) ?? Data(), Self.principal($0)) }, uniquingKeysWith: { first, _ in first })
-        }
-    }
-
-    public func principal(_ hash: Data) async throws -> Principal? {
+    public func keys(of account: Int64?, revoked: Bool) async throws -> [KeyRecord] {
         try await pool.read { connection in
             try connection.run(
-                "SELECT hash, id, account, scopes, host FROM keys WHERE hash = $1 AND revoked IS NULL", [.bytes(hash)]
-            ).first.map(Self.principal)
+                "SELECT k.id, k.hash, k.account, a.name, k.name, k.scopes, k.host, k.created, k.revoked, k.details "
+                    + "FROM keys k JOIN accounts a ON a.id = k.account WHERE ($1::bigint IS NULL OR k.account = $1) "
+                    + "AND ($2::boolean OR k.revoked IS NULL) ORDER BY k.created, k.id LIMIT 1000000",
+                [.int(account), .bool(revoked)]
+            ).map { row in
+                KeyRecord(
+                    id: row.text(0) ?? "", hash: row.data(1) ?? Data(), account: row.int(2) ?? 0,
+                    accountName: row.text(3) ?? "", name: row.text(4) ?? "", scopes: KeyRecord.scopes(row.text(5) ?? ""),
+                    host: row.text(6), created: Timestamp(milliseconds: row.int(7) ?? 0),
+                    revoked: row.int(8).map(Timestamp.init(milliseconds:)),
+                    details: try SQLiteRows.decode(KeyRecord.Details.self, row.text(9)) ?? KeyRecord.Details())
+            }
         }
     }
 
-    private static func principal(_ row: PostgresRows.Row) -> Principal {
-        Principal(
-            account: row.int(2) ?? 0, keyID: row.text(1) ?? "",
-            scopes: Set((row.text(3) ?? "").split(separator: ",").compactMap { Scope(rawValue: String($0)) }), host: row.text(4))
+    public func changeKey(_ id: String, hash: Data, details: KeyRecord.Details) async throws {
+        let details = try SQLiteRows.text(details)
+        try await pool.transaction { connection in
+            let rows = try connection.run(
+                "UPDATE keys SET hash = $1, details = $2 WHERE id = $3 AND revoked IS NULL",
+                [.bytes(hash), .text(details), .text(id)])
+            guard rows.changed == 1 else { throw StoreError.notFound }
+        }
+    }
+
+    public func revokeKey(_ id: String) async throws {
+        let now = settings.clocks.wall().milliseconds
+        try await pool.transaction { connection in
+            _ = try connection.run("UPDATE keys SET revoked = $1 WHERE id = $2 AND revoked IS NULL", [.int(now), .text(id)])
+        }
+    }
+
+    public func changeHost(_ id: String, publicKey: String) async throws {
+        try await pool.transaction { connection in
+            let taken = try connection.run(
+                "SELECT 1 FROM hosts h JOIN hosts o ON o.account = h.account WHERE h.id = $1 AND o.public_key = $2 AND o.id <> $1",
+                [.text(id), .text(publicKey)])
+            guard taken.count == 0 else { throw StoreError.idTaken }
+            let rows = try connection.run("UPDATE hosts SET public_key = $1 WHERE id = $2", [.text(publicKey), .text(id)])
+            guard rows.changed == 1 else { throw StoreError.notFound }
+        }
+    }
+
+    public func removeHost(_ id: String) async throws {
+        let now = settings.clocks.wall().milliseconds
+        try await pool.transaction { connection in
+            try connection.run("UPDATE keys SET revoked = $1 WHERE host = $2 AND revoked IS NULL", [.int(now), .text(id)])
+            try connection.run("DELETE FROM hosts WHERE id = $1", [.text(id)])
+        }
     }
 
     public func hosts() async throws -> [HostRecord] {
@@ -42,7 +75,7 @@ extension PostgresJobStore {
         }
     }
 
-    public func addKey(_ key: NewKey, account: String) async throws -> Principal {
+    public func addKey(_ key: NewKey, account: String) async throws -> KeyRecord {
         let now = settings.clocks.wall().milliseconds
         return try await pool.transaction { connection in
             try connection.run(
@@ -52,7 +85,9 @@ extension PostgresJobStore {
                 throw StoreError.notFound
             }
             try Self.insert(connection, key, account: number, host: nil, now: now)
-            return Principal(account: number, keyID: key.id, scopes: key.scopes, host: nil)
+            return KeyRecord(
+                id: key.id, hash: key.hash, account: number, accountName: account, name: key.name, scopes: key.scopes, host: nil,
+                created: Timestamp(milliseconds: now), revoked: nil, details: key.details)
         }
     }
 
@@ -61,10 +96,11 @@ extension PostgresJobStore {
     ) throws {
         // The hash is of 256 random bits: the same one again is this very write, whose COMMIT was not answered.
         try connection.run(
-            "INSERT INTO keys (hash, id, account, name, scopes, host, created) VALUES ($1,$2,$3,$4,$5,$6,$7) ON CONFLICT (hash) DO NOTHING",
+            "INSERT INTO keys (hash, id, account, name, scopes, host, created, details) VALUES ($1,$2,$3,$4,$5,$6,$7,$8) "
+                + "ON CONFLICT (hash) DO NOTHING",
             [
                 .bytes(key.hash), .text(key.id), .int(account), .text(key.name),
-                .text(key.scopes.map(\.rawValue).sorted().joined(separator: ",")), .text(host), .int(now),
+                .text(KeyRecord.text(key.scopes)), .text(host), .int(now), .text(try SQLiteRows.text(key.details)),
             ])
     }
 
@@ -88,6 +124,9 @@ extension PostgresJobStore {
                     .text(id), .int(host.account), .text(host.registeredBy), .text(host.name), .text(host.publicKey), slots,
                     .text(capabilities), .int(now),
                 ])
+            try connection.run(
+                "UPDATE keys SET revoked = $1 WHERE host = $2 AND revoked IS NULL AND hash <> $3",
+                [.int(now), .text(id), .bytes(key.hash)])
             try Self.insert(connection, key, account: host.account, host: id, now: now)
             return HostRecord(
                 id: id, account: host.account, name: host.name, publicKey: host.publicKey, registeredBy: host.registeredBy)

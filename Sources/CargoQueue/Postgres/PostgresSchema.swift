@@ -104,6 +104,7 @@ enum PostgresSchema {
         INSERT INTO pulse VALUES (true, 0);
         """,
         "CREATE TABLE secrets (name text PRIMARY KEY, value text NOT NULL)",
+        PostgresJobStore.recordsMigration,
     ]
 
     /// One number among the advisory locks of the database: who migrates.

@@ -1,0 +1,49 @@
+public import CargoWire
+import Synchronization
+
+/// What hosts last said of themselves, kept in memory: a restart learns it anew within ten seconds.
+public final class HostBoard: Sendable {
+    /// One host as it was last heard of.
+    public struct Seen: Hashable, Sendable {
+        public var capabilities = HostCapabilities()
+        public var report: HostReport?
+        public var at: Uptime
+        public var wall: Timestamp
+    }
+
+    /// A host that has said nothing for so long is silent. It claims or reports each ten to thirty seconds.
+    public static let silentSeconds = 60.0
+    private static let mostHosts = 100_000
+    private let hosts = Mutex<[String: Seen]>([:])
+    private let clocks: Clocks
+
+    public init(clocks: Clocks) { self.clocks = clocks }
+
+    public func saw(_ host: String, capabilities: HostCapabilities? = nil, report: HostReport? = nil) {
+        let (now, wall) = (clocks.uptime(), clocks.wall())
+        hosts.withLock { hosts in
+            var seen = hosts[host] ?? Seen(at: now, wall: wall)
+            (seen.at, seen.wall) = (now, wall)
+            if let capabilities { seen.capabilities = capabilities.keeping(seen.capabilities) }
+            if let report { seen.report = report }
+            hosts[host] = seen
+            if hosts.count > Self.mostHosts {
+                hosts = hosts.filter { $0.value.at.advanced(bySeconds: Self.silentSeconds) > now }
+            }
+        }
+    }
+
+    public func forget(_ host: String) { hosts.withLock { $0[host] = nil } }
+
+    public func seen(_ host: String) -> Seen? { hosts.withLock { $0[host] } }
+
+    public func isActive(_ seen: Seen) -> Bool { seen.at.advanced(bySeconds: Self.silentSeconds) > clocks.uptime() }
+
+    /// Everyone who was heard of lately.
+    public var active: [(host: String, seen: Seen)] {
+        let now = clocks.uptime()
+        return hosts.withLock { hosts in
+            hosts.filter { $0.value.at.advanced(bySeconds: Self.silentSeconds) > now }.map { ($0.key, $0.value) }
+        }
+    }
+}

@@ -1,0 +1,175 @@
+import CargoArtifact
+import CargoQueue
+import CargoSigning
+import CargoWire
+import FoundationEssentials
+import NIOHTTP1
+import Testing
+
+@Suite struct PairingTests {
+    /// A host with a key of its own.
+    private struct Island {
+        let key: SigningKey
+        let name: String
+
+        init(_ name: String = "island") {
+            key = SigningKey()
+            self.name = name
+        }
+
+        var publicKey: String { Data(key.publicKey.ed25519 ?? []).base64EncodedString() }
+
+        func registration() throws -> JSONValue {
+            let statement: [String: JSONValue] = ["name": .string(name), "public_key": .string(publicKey), "at": .string("now")]
+            let type = "application/vnd.longshore.host-registration.v1+json"
+            return .object([
+                "name": .string(name), "public_key": .string(publicKey), "proof": try signed(.object(statement), type, [key]),
+            ])
+        }
+    }
+
+    private static func signed(_ value: JSONValue, _ type: String, _ keys: [SigningKey]) throws -> JSONValue {
+        let payload = CanonicalJSON.encode(value)
+        var envelopes = try keys.map {
+            try JSONDecoder().decode(JSONValue.self, from: Data(try DSSE.sign(payload: payload, type: type, key: $0).json()))
+        }
+        guard case .object(var first) = envelopes.removeFirst(), case .array(var signatures) = first["signatures"] else {
+            throw TestFailure("an envelope is an object")
+        }
+        for other in envelopes {
+            if case .array(let more) = other["signatures"] { signatures += more }
+        }
+        first["signatures"] = .array(signatures)
+        return .object(first)
+    }
+
+    private static func signed(_ value: JSONValue, _ type: String, _ key: SigningKey) throws -> JSONValue {
+        try signed(value, type, [key])
+    }
+
+    private func nobody(_ port: Port) -> Port { port.with("none") }
+
+    private func begin(_ port: Port, _ island: Island) async throws -> Reply {
+        try await nobody(port).send(.POST, "/hosts/pairings", .object(["host": try island.registration()]))
+    }
+
+    @Test func aHostIsLetInByItsCodeAndGetsItsOwnCredentials() async throws {
+        try await withCoordinator { port in
+            let island = Island()
+            let begun = try await begin(port, island)
+            #expect(begun.status == 201, "\(begun.text)")
+            let (code, secret) = (begun["code"].string, begun["secret"])
+            #expect(code.count == 6 && code.allSatisfy { !"IO01".contains($0) })
+            func answer() async throws -> Reply {
+                try await nobody(port).send(.POST, "/hosts/pairings/\(code)/answer", .object(["secret": secret]))
+            }
+            #expect(try await answer().status == 202)
+            let shown = try await port.get("/hosts/pairings/\(code)")
+            let fingerprint = Digest(of: island.key.publicKey.ed25519 ?? []).hex
+            #expect(shown["fingerprint"].string == fingerprint && begun["fingerprint"].string == fingerprint)
+            #expect(shown["name"].string == "island")
+            let confirm = ["fingerprint": JSONValue.string(fingerprint)]
+            #expect(
+                try await port.send(.POST, "/hosts/pairings/\(code)", .object(["fingerprint": .string("00")])).code
+                    == "other_fingerprint")
+            #expect(try await port.send(.POST, "/hosts/pairings/\(code)", .object(confirm)).status == 204)
+            // One use: nobody else can take it, nor look at it any more.
+            #expect(try await port.stranger().send(.POST, "/hosts/pairings/\(code)", .object(confirm)).status == 404)
+            #expect(try await port.get("/hosts/pairings/\(code)").status == 404)
+            let wrong = try await nobody(port).send(.POST, "/hosts/pairings/\(code)/answer", .object(["secret": .string("x")]))
+            #expect(wrong.status == 404)
+            let paired = try await answer()
+            #expect(paired.status == 201)
+            let host = port.with(paired["token"].string)
+            #expect(try await host.send(.POST, "/hosts/next-job", .object(["wait": .integer(0)])).status == 204)
+            // A host's work and nothing else.
+            for path in ["/jobs", "/hosts", "/keys", "/groups", "/queue"] { #expect(try await host.get(path).status == 403) }
+            // Closed to strangers unless its owner says otherwise.
+            let list = try await port.stranger().get("/hosts").text
+            #expect(!list.contains(paired["id"].string))
+        }
+    }
+
+    @Test func aHostWithoutProofIsNotGivenACode() async throws {
+        try await withCoordinator { port in
+            let (island, other) = (Island(), Island())
+            guard case .object(var fields) = try island.registration() else { throw TestFailure("an object") }
+            fields["public_key"] = .string(other.publicKey)
+            #expect(
+                try await nobody(port).send(.POST, "/hosts/pairings", .object(["host": .object(fields)])).code == "invalid_proof")
+            #expect(
+                try await nobody(port).send(.POST, "/hosts/pairings", .object(["host": .object(["name": .string("x")])])).code
+                    == "missing_key")
+        }
+    }
+
+    @Test func codesCannotBeGuessedFast() async throws {
+        try await withCoordinator { port in
+            var refused = 0
+            for number in 0..<70 where refused == 0 {
+                let reply = try await port.get("/hosts/pairings/AAAA\(number / 10 % 8 + 2)\(number % 8 + 2)")
+                #expect(reply.status == 404 || reply.status == 429)
+                if reply.status == 429 { refused = number }
+            }
+            #expect(refused >= 55, "refused after \(refused)")
+            // Another account is refused too: the limit is everyone's together.
+            #expect(try await port.stranger().get("/hosts/pairings/ABCDEF").status == 429)
+        }
+    }
+
+    @Test func aHostRotatesItsTokenAndItsIdentityUnderTheOldKey() async throws {
+        try await withCoordinator { port in
+            let (old, new) = (Island(), Island())
+            let registered = try await port.send(.POST, "/hosts", try old.registration())
+            let host = port.with(registered["token"].string)
+            let id = registered["id"].string
+            let fresh = try await host.send(.POST, "/hosts/rotate", .object([:]))
+            #expect(fresh.status == 200 && fresh["id"].string == id && fresh["token"].string != host.key)
+            let next = port.with(fresh["token"].string)
+            #expect(try await next.send(.POST, "/hosts/next-job", .object(["wait": .integer(0)])).status == 204)
+
+            let statement = JSONValue.object(["host": .string(id), "public_key": .string(new.publicKey)])
+            let type = "application/vnd.longshore.host-rotation.v1+json"
+            for keys in [[new.key], [old.key]] {
+                let proof = try Self.signed(statement, type, keys)
+                let body = JSONValue.object(["public_key": .string(new.publicKey), "proof": proof])
+                #expect(try await next.send(.POST, "/hosts/rotate", body).code == "invalid_proof")
+            }
+            let proof = try Self.signed(statement, type, [old.key, new.key])
+            let body = JSONValue.object(["public_key": .string(new.publicKey), "proof": proof])
+            #expect(try await next.send(.POST, "/hosts/rotate", body).status == 200)
+            #expect(try await port.send(.POST, "/hosts", try new.registration())["id"].string == id)
+        }
+    }
+
+    @Test func aRemovedHostIsOutAtOnce() async throws {
+        try await withCoordinator { port in
+            let registered = try await port.send(.POST, "/hosts", try Island().registration())
+            let host = port.with(registered["token"].string)
+            #expect(try await port.stranger().call(.DELETE, "/hosts/\(registered["id"].string)").status == 404)
+            #expect(try await port.call(.DELETE, "/hosts/\(registered["id"].string)").status == 204)
+            #expect(try await host.send(.POST, "/hosts/next-job", .object(["wait": .integer(0)])).status == 401)
+        }
+    }
+
+    @Test func aHostsReportIsSeenByItsAccountAlone() async throws {
+        try await withCoordinator { port in
+            let registered = try await port.send(
+                .POST, "/hosts", .object(["name": .string("h"), "closed": .bool(true)]))
+            let host = port.with(registered["token"].string)
+            let report: [String: JSONValue] = [
+                "free_memory": .integer(1 << 30), "prices": .object(["_default": .number(0.5)]),
+                "speed": .object(["acme/tiny": .number(42)]), "formats": .array([.string("gguf")]),
+            ]
+            let reply = try await host.send(.POST, "/hosts/heartbeat", .object(report))
+            #expect(reply.status == 200 && reply["seconds"] == .number(10) || reply["seconds"] == .integer(10), "\(reply.text)")
+            let list = try await port.get("/hosts").text
+            #expect(list.contains("acme/tiny") && list.contains("\"status\":\"active\""))
+            let other = try await port.stranger().get("/hosts").text
+            #expect(!other.contains("acme/tiny") && !other.contains(registered["id"].string))
+            let negative = JSONValue.object(["prices": .object(["m": .number(-1)])])
+            #expect(try await host.send(.POST, "/hosts/heartbeat", negative).code == "invalid_report")
+            #expect(try await port.send(.POST, "/hosts/heartbeat", .object(report)).status == 403)
+        }
+    }
+}
