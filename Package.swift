@@ -129,6 +129,7 @@ let package = Package(
             [
                 "CPostgres", "CargoArtifact", "CargoFiles", "CargoWire", crypto, logging, system,
                 .product(name: "GRDB", package: "GRDB.swift"),
+                .product(name: "GRDBSQLite", package: "GRDB.swift"),
             ]),
         room(
             "CargoRegistry",

@@ -62,6 +62,7 @@ public struct Coordinator: Sendable {
         var hooks = StoreHooks()
         hooks.onCommit = { metrics.committed($0) }
         hooks.onClaim = { metrics.claimed() }
+        hooks.onEnd = { metrics.ended($0) }
         hooks.onLeaseLost = { job, host in
             metrics.leaseLost()
             logger.notice("a host was lost", metadata: ["job": "\(job)", "host": "\(host)"])
@@ -111,8 +112,10 @@ public struct Coordinator: Sendable {
         var http = HTTP1Channel.Configuration(
             additionalChannelHandlers: [CloseWhenPeerCloses()], idleTimeout: .seconds(Coordinator.idleSeconds))
         http.httpDecoder = .init(maxHeaderFieldSize: 32 << 10, maxHeaderListSize: 64 << 10, maxHeaderFieldCount: 200)
+        let connections = http
         let application = Application(
-            router: try gateway.router(), server: .http1(configuration: http),
+            router: try gateway.router(),
+            server: HTTPServerBuilder { LoopBoundChannel(base: HTTP1Channel(responder: $0, configuration: connections)) },
             configuration: ApplicationConfiguration(
                 address: .hostname(host, port: settings.port), serverName: "longshore", backlog: 4096,
                 availableConnectionsDelegate: MaximumAvailableConnections(Coordinator.mostConnections)),

@@ -33,7 +33,7 @@ extension Gateway {
         router.post("/hosts/next-job") { request, context in try await nextJob(request, context) }
         router.post("/jobs/:id/heartbeat") { request, context in
             let principal = try caller(request, .host)
-            let beat = try await body(Heartbeat.self, of: request, limit: Gateway.largestReport)
+            let beat = try await plainBody(Heartbeat.self, of: request, limit: Gateway.largestReport)
             try check(beat.lease, principal)
             try check(beat)
             return try Answer.json(try await queue.heartbeat(try jobID(context), fitting(beat)))
@@ -42,11 +42,11 @@ extension Gateway {
         router.get("/jobs/:id/files/**") { request, context in try await inputFile(request, context) }
         router.post("/jobs/:id/complete") { request, context in
             let principal = try caller(request, .host)
-            let completion = try await body(Completion.self, of: request, limit: Gateway.largestReport)
+            let completion = try await plainBody(Completion.self, of: request, limit: Gateway.largestReport)
             try check(completion.lease, principal)
             try check(completion)
             do {
-                return try Answer.json(JobView.job(try await queue.complete(try jobID(context), completion), JobResult()))
+                return Answer.json(JobView.job(try await queue.complete(try jobID(context), completion), JobResult()))
             } catch JobQueue.CompletionError.logMissing where !disk.admits(Int64(Gateway.largestReport), .runningWork) {
                 // The host has those bytes and keeps them: it comes again when there is room for them.
                 throw GatewayError.diskFull
@@ -60,7 +60,7 @@ extension Gateway {
             else {
                 throw GatewayError(422, "invalid_error", "An error's code has 1 to 64 bytes, its message at most 8192.")
             }
-            return try Answer.json(JobView.job(try await queue.fail(try jobID(context), failure), JobResult()))
+            return Answer.json(JobView.job(try await queue.fail(try jobID(context), failure), JobResult()))
         }
     }
 
@@ -115,7 +115,7 @@ extension Gateway {
 
     private func nextJob(_ request: Request, _ context: GatewayContext) async throws -> Response {
         let principal = try caller(request, .host)
-        let ask = try await body(ClaimRequest.self, of: request, limit: 1 << 20)
+        let ask = try await plainBody(ClaimRequest.self, of: request, limit: 1 << 20)
         let host = try actingHost(principal, named: ask.host)
         let wait = ask.wait ?? 0
         guard (0...60).contains(wait) else { throw GatewayError(422, "invalid_claim", "'wait' is from 0 to 60 seconds.") }
@@ -134,7 +134,7 @@ extension Gateway {
             try await queue.store.undelivered(granted)
             return Response(status: .noContent)
         }
-        return Answer.bytes(ByteBuffer(bytes: try JobSpec.claim(granted)))
+        return Answer.bytes(ByteBuffer(bytes: JobSpec.claim(granted)))
     }
 
     private func check(_ beat: Heartbeat) throws {
