@@ -82,7 +82,8 @@ public struct Coordinator: Sendable {
         let blobGuard = BlobGuard()
         let gateway = Gateway(
             queue: queue, blobs: blobs, registry: registry, blobGuard: blobGuard, metrics: metrics,
-            disk: DiskSpace(settings.data, reserve: settings.reserve), identity: identity, addresses: addresses)
+            disk: DiskSpace(settings.data, reserve: settings.reserve), identity: identity,
+            files: try FileShelf(settings.data), addresses: addresses)
         self.gateway = gateway
         courier = Courier(
             outbox: queue.outbox, dial: Dial(policy: addresses), bell: bell, log: logger,
@@ -132,6 +133,7 @@ public struct Coordinator: Sendable {
             services: [
                 .init(service: QueueService(queue: queue)), .init(service: courier), .init(service: retention),
                 .init(service: AccountService(queue: queue, isShared: settings.database != nil, logger: logger)),
+                .init(service: BatchService(gateway: gateway)),
                 .init(service: application),
                 .init(service: DrainService(queue: queue)),
             ],
@@ -149,6 +151,15 @@ private struct QueueService: Service {
 
     func run() async throws {
         await cancelWhenGracefulShutdown { await queue.run() }
+    }
+}
+
+/// Asks models for what batches hold.
+private struct BatchService: Service {
+    let gateway: Gateway
+
+    func run() async throws {
+        await cancelWhenGracefulShutdown { await gateway.runBatches() }
     }
 }
 

@@ -43,6 +43,7 @@ struct FoundModel: Hashable, Sendable {
     /// For servers that say nothing of what a model does.
     static func guess(_ id: String) -> [ModelRequest.Operation] {
         let name = id.lowercased()
+        if ["stable-diffusion", "sdxl", "flux", "dall-e", "imagen"].contains(where: { name.contains($0) }) { return [.images] }
         return ["embed", "bge-", "e5-", "minilm"].contains { name.contains($0) } ? [.embeddings] : text
     }
 }

@@ -22,6 +22,9 @@ public struct Gateway: Sendable {
     let identity: SigningKey
     /// Where callbacks may go.
     let addresses: AddressPolicy
+    /// Files and batches of OpenAI's interface.
+    let files: FileShelf
+    let batches = BatchBoard()
 
     /// Bytes of a JSON body at most.
     static let largestJSON = 16 << 20
@@ -30,7 +33,7 @@ public struct Gateway: Sendable {
 
     public init(
         queue: JobQueue, blobs: BlobStore, registry: RegistryIndex, blobGuard: BlobGuard, metrics: GatewayMetrics,
-        disk: DiskSpace, identity: SigningKey, addresses: AddressPolicy = AddressPolicy()
+        disk: DiskSpace, identity: SigningKey, files: FileShelf, addresses: AddressPolicy = AddressPolicy()
     ) {
         self.queue = queue
         self.blobs = blobs
@@ -39,6 +42,7 @@ public struct Gateway: Sendable {
         self.metrics = metrics
         self.disk = disk
         self.identity = identity
+        self.files = files
         self.addresses = addresses
     }
 
@@ -68,6 +72,8 @@ public struct Gateway: Sendable {
         addDialects(to: router)
         addOpenAI(to: router)
         addResume(to: router)
+        addFiles(to: router)
+        addBatches(to: router)
         addAnthropic(to: router)
         addRun(to: router)
         addWorkloads(to: router)

@@ -1,4 +1,8 @@
-"""openai-python against a coordinator, by changing the base URL only: openai_client.py URL KEY CHAT-MODEL EMBEDDING-MODEL."""
+"""openai-python against a coordinator, by changing the base URL only: openai_client.py URL KEY [CHECK…].
+
+Behind it are llama.cpp's server with a tiny model, one that embeds, and a server whose answers are known: a model of random weights
+calls no tool by itself.
+"""
 import asyncio
 import json
 import math
@@ -7,7 +11,8 @@ import time
 
 import openai
 
-url, key, model, embedder = sys.argv[1:5]
+url, key = sys.argv[1:3]
+model, embedder, scripted = "tiny-chat", "tiny-embed", "scripted"
 client = openai.OpenAI(base_url=url + "/v1", api_key=key, max_retries=0, timeout=60)
 hello = [{"role": "user", "content": "hello"}]
 weather = {
@@ -73,12 +78,23 @@ def fields():
 
 
 def tools():
-    called = client.chat.completions.create(
-        model=model, messages=hello, tools=[weather], tool_choice="required", max_tokens=400, temperature=0
-    ).choices[0]
+    question = {"model": scripted, "messages": hello, "tools": [weather]}
+    called = client.chat.completions.create(**question, tool_choice="required").choices[0]
     call = called.message.tool_calls[0].function
     expect(called.finish_reason == "tool_calls" and call.name == "weather", "a call of the tool")
-    expect("place" in json.loads(call.arguments), f"arguments: {call.arguments}")
+    expect(json.loads(call.arguments) == {"place": "你好こんにちは"}, f"arguments: {call.arguments}")
+    deltas = [chunk.choices[0].delta for chunk in client.chat.completions.create(**question, stream=True) if chunk.choices]
+    expect([delta.tool_calls[0].function.name for delta in deltas if delta.tool_calls] == ["weather"], "a call in a stream")
+    result = {"role": "tool", "tool_call_id": called.message.tool_calls[0].id, "content": "sunny"}
+    after = client.chat.completions.create(
+        model=scripted, messages=[*hello, called.message.model_dump(exclude_none=True), result], tools=[weather]
+    )
+    expect(after.choices[0].message.content.startswith("the model says"), "words after the tool's result")
+
+
+def images():
+    drawn = client.images.generate(model="flux-pixel", prompt="a pixel", n=2, response_format="b64_json")
+    expect(len(drawn.data) == 2 and drawn.data[0].b64_json.startswith("iVBOR"), "two PNG images")
 
 
 def embeddings():
@@ -129,6 +145,15 @@ def files():
         pass
 
 
+def ended(batch):
+    end = time.monotonic() + 60
+    while batch.status not in ("completed", "failed", "expired", "cancelled"):
+        expect(time.monotonic() < end, f"the batch stays {batch.status}")
+        time.sleep(0.1)
+        batch = client.batches.retrieve(batch.id)
+    return batch
+
+
 def batches():
     lines = [
         {
@@ -140,11 +165,7 @@ def batches():
     text = "".join(json.dumps(line) + "\n" for line in lines)
     source = client.files.create(file=("in.jsonl", text.encode()), purpose="batch")
     batch = client.batches.create(input_file_id=source.id, endpoint="/v1/chat/completions", completion_window="24h")
-    end = time.monotonic() + 60
-    while batch.status not in ("completed", "failed", "expired", "cancelled"):
-        expect(time.monotonic() < end, f"the batch stays {batch.status}")
-        time.sleep(0.2)
-        batch = client.batches.retrieve(batch.id)
+    batch = ended(batch)
     counts = batch.request_counts
     expect(batch.status == "completed" and (counts.total, counts.completed, counts.failed) == (20, 16, 4), f"{batch}")
     done = [json.loads(line) for line in client.files.content(batch.output_file_id).text.splitlines()]
@@ -155,11 +176,12 @@ def batches():
     expect(batch.id in {entry.id for entry in client.batches.list()}, "the batch is listed")
     broken = client.files.create(file=("in.jsonl", b"no json\n"), purpose="batch")
     refused = client.batches.create(input_file_id=broken.id, endpoint="/v1/chat/completions", completion_window="24h")
-    expect(client.batches.retrieve(refused.id).status == "failed", "a file that is no JSONL")
+    refused = ended(refused)
+    expect(refused.status == "failed" and refused.errors.data[0].line == 1, "a file that is no JSONL")
 
 
-checks = [models, chat, streaming, fields, tools, embeddings, errors, files, batches]
-wanted = sys.argv[5:]
+checks = [models, chat, streaming, fields, tools, images, embeddings, errors, files, batches]
+wanted = sys.argv[3:]
 for check in checks:
     if not wanted or check.__name__ in wanted:
         check()

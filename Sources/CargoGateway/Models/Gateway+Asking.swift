@@ -37,13 +37,21 @@ extension Gateway {
 
     /// Takes a request: from here on it is a durable job.
     func ask(_ ask: ModelAsk, _ principal: Principal, _ request: Request? = nil) async throws -> Asked {
-        try await check(ask, principal)
         var idempotency: NewJob.Idempotency?
         if let key = request?.headers[GatewayHeader.idempotencyKey], !key.isEmpty, key.utf8.count <= 255 {
             idempotency = NewJob.Idempotency(
                 operation: ask.operation.rawValue, key: key, bodyDigest: Data(SHA256.hash(data: Data(ask.body.utf8))))
         }
+        return try await self.ask(ask, principal, idempotency: idempotency)
+    }
+
+    /// - Parameter priority: below 50 for what nobody waits for.
+    func ask(
+        _ ask: ModelAsk, _ principal: Principal, idempotency: NewJob.Idempotency?, priority: Int = 50
+    ) async throws -> Asked {
+        try await check(ask, principal)
         var job = try ask.job(account: principal.account, idempotency: idempotency)
+        job.priority = priority
         job.requirement.audience = queue.groups.audience(of: principal.account)
         let submission = try await disk.submitting(ask.body.utf8.count) { try await queue.store.submit(job) }
         let key = submission.job.key
@@ -123,6 +131,7 @@ extension Gateway {
 
     /// The next event; past the deadline the job is cancelled and nobody waits any longer.
     private func next(_ asked: inout Asked) async throws -> AnswerEvent {
+        try Task.checkCancellation()
         let left = asked.deadline - .now
         guard left > .zero else {
             if asked.cancels { _ = try? await queue.store.cancel(asked.key, actor: "coordinator") }
