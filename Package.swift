@@ -106,7 +106,7 @@ let package = Package(
         room(
             "CargoRunner",
             [
-                "CargoArtifact", "CargoDocker", "CargoFiles", "CargoSandbox", "CargoSigning", "CargoStore", crypto,
+                "CLinux", "CargoArtifact", "CargoDocker", "CargoFiles", "CargoSandbox", "CargoSigning", "CargoStore", crypto,
                 system,
             ]),
         room(

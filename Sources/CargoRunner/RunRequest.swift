@@ -44,6 +44,8 @@ public struct RunRequest: Sendable {
     public var allowHostNetwork = false
     /// The operator's word that a cargo's network targets may lie in private networks.
     public var allowPrivateTargets = false
+    /// What runs the cargo where it is a model or a module; only in our own sandbox.
+    public var engine: EngineUse?
     /// Where it runs.
     public var backend = RunBackend.auto
     /// What the owner says about containers; nil: none run here.
@@ -75,6 +77,12 @@ public struct RunOutcome: Hashable, Sendable {
         public var path: String
         public var size: Int64
         public var digest: Digest
+
+        public init(path: String, size: Int64, digest: Digest) {
+            self.path = path
+            self.size = size
+            self.digest = digest
+        }
     }
 
     /// Nil when killed by a signal or timed out.
