@@ -117,6 +117,11 @@ let package = Package(
                 .product(name: "NIOPosix", package: "swift-nio"),
             ]),
         room(
+            "CargoEngines",
+            [
+                "CargoArtifact", "CargoEndpoints", "CargoFiles", "CargoRunner", "CargoStore", "CargoWire", system,
+            ]),
+        room(
             "CargoAgent",
             [
                 "CargoArtifact", "CargoClient", "CargoEndpoints", "CargoFiles", "CargoRunner", "CargoSigning", "CargoStore",
@@ -201,6 +206,12 @@ let package = Package(
             "CargoDockerTests",
             [
                 .product(name: "NIOHTTP1", package: "swift-nio"), "CargoDocker", "CargoArtifact", "CargoFiles", "CargoStore",
+                system,
+            ]),
+        tests(
+            "CargoEnginesTests",
+            [
+                "CargoArtifact", "CargoEndpoints", "CargoEngines", "CargoPacking", "CargoRunner", "CargoStore", "CargoWire",
                 system,
             ]),
         tests("CargoRunnerTests", ["CargoRunner", "CargoArtifact", "CargoPacking", "CargoStore", system]),

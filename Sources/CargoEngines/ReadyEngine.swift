@@ -53,7 +53,9 @@ public struct ReadyEngine: Sendable {
         if let found = engines.first(where: { $0.runs(config) }) { return found }
         throw Refusal(
             "engine",
-            config.engine.map { "this host has no engine '\($0)', which \(config.name) asks for; its owner adds it with 'cargo-run engines add'" }
+            config.engine.map {
+                "this host has no engine '\($0)', which \(config.name) asks for; its owner adds it with 'cargo-run engines add'"
+            }
                 ?? "this host has no engine for \(config.kind.rawValue) cargos; its owner adds one with 'cargo-run engines add'")
     }
 
@@ -95,7 +97,8 @@ public struct ReadyEngine: Sendable {
         }
         return template.flatMap { element -> [String] in
             switch element {
-            case "{" + EngineManifest.Word.arguments.rawValue + "}": return Array((config.command ?? []).dropFirst(config.kind == .wasm ? 1 : 0))
+            case "{" + EngineManifest.Word.arguments.rawValue + "}":
+                return Array((config.command ?? []).dropFirst(config.kind == .wasm ? 1 : 0))
             case EngineUse.environmentWord: return [element]
             default: return [ReadyEngine.fill(element, values)]
             }

@@ -273,7 +273,9 @@ struct WarmPool: Sendable {
         guard others.reduce(need.memory, { $0 + $1.need.memory }) <= limits.memory else { return false }
         for gpu in need.gpus {
             let beside = others.filter { $0.need.gpus.contains(gpu) }
-            guard gpu < limits.vram.count, beside.reduce(need.vram, { $0 + $1.need.vram }) <= limits.vram[gpu] else { return false }
+            guard gpu < limits.vram.count, beside.reduce(need.vram, { $0 + $1.need.vram }) <= limits.vram[gpu] else {
+                return false
+            }
             // One account at a time on a GPU.
             guard beside.allSatisfy({ $0.key.account == key.account }) else { return false }
         }
@@ -294,7 +296,9 @@ struct WarmPool: Sendable {
     private mutating func makeRoom(_ need: Need, _ key: Key, drains: Bool) -> [Action] {
         var going = Set(instances.filter { $0.value.phase == .stopping || $0.value.phase == .draining }.map(\.key))
         var chosen: [Int] = []
-        let byUse = instances.filter { $0.value.phase == .ready }.sorted { ($0.value.lastUse, $0.key) < ($1.value.lastUse, $1.key) }
+        let byUse = instances.filter { $0.value.phase == .ready }.sorted {
+            ($0.value.lastUse, $0.key) < ($1.value.lastUse, $1.key)
+        }
         let idle = byUse.filter { $0.value.active.isEmpty }.map(\.key)
         let busy = byUse.filter { !$0.value.active.isEmpty }.map(\.key)
         for number in idle + (drains ? busy : []) {

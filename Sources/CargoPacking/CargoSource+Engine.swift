@@ -6,7 +6,9 @@ extension CargoSource {
         let members = try value.members([
             "protocol", "kinds", "formats", "operations", "fields", "ready", "alternatives", "slots", "silence", "data-only",
         ])
-        guard let kinds = members["kinds"] else { throw value.failure("'kinds' is missing: which cargos it runs, such as [gguf]") }
+        guard let kinds = members["kinds"] else {
+            throw value.failure("'kinds' is missing: which cargos it runs, such as [gguf]")
+        }
         var manifest = EngineManifest(
             dialect: try members["protocol"]?.choice(EngineManifest.Dialect.self),
             kinds: try kinds.list().map { try $0.choice(CargoKind.self) })

@@ -36,7 +36,8 @@ public struct EngineUse: Sendable {
             !reserved.contains(where: { text == $0 || text.hasPrefix($0 + "/") })
         else {
             throw Refusal(
-                "grant", "'\(path)' cannot be granted to an engine; grant an absolute path outside of \(reserved.joined(separator: " "))")
+                "grant",
+                "'\(path)' cannot be granted to an engine; grant an absolute path outside of \(reserved.joined(separator: " "))")
         }
     }
 

@@ -147,7 +147,9 @@ struct JobPlan {
             spec.shares.append(.init(source: folder.socketFolder, target: "/job/run", isFolder: true, isWritable: true))
         }
         spec.files["/job/params.json"] = parameters
-        if config.interface == .stdioJSONL, request.engine == nil || config.kind == .wasm { spec.standardInput = parameters + [10] }
+        if config.interface == .stdioJSONL, request.engine == nil || config.kind == .wasm {
+            spec.standardInput = parameters + [10]
+        }
         switch config.network {
         case .none, .loopback: spec.network = .isolated
         case .host: spec.network = .host
