@@ -171,7 +171,7 @@ let package = Package(
         program(
             "cargo-run",
             [
-                "CargoAgent", "CargoArtifact", "CargoClient", "CargoCommands", "CargoEndpoints", "CargoFiles", "CargoRunner",
+                "CargoAgent", "CargoArtifact", "CargoClient", "CargoCommands", "CargoEndpoints", "CargoEngines", "CargoFiles", "CargoRunner",
                 "CargoSandbox",
                 "CargoSigning", "CargoStore", "CargoWire", arguments, lifecycle, logging, signals, system,
             ]),

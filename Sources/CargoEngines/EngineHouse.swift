@@ -47,13 +47,13 @@ public final class EngineHouse: ModelService {
         case failed(String, reason: String, tail: String)
     }
 
-    private struct Load {
+    struct Load {
         var book: ModelShelf.Book
         var instance: EngineInstance?
         var since = ContinuousClock.now
     }
 
-    private struct State {
+    struct State {
         var pool: WarmPool
         var tickets: [UInt64: CheckedContinuation<Int, any Error>] = [:]
         /// Of every key that the pool knows; others go when there are more than `EngineHouse.bookBound`.
@@ -67,7 +67,7 @@ public final class EngineHouse: ModelService {
     private let settings: Settings
     private let shelf: ModelShelf
     private let runner: JobRunner
-    private let state: Mutex<State>
+    let state: Mutex<State>
     private let starts: AsyncStream<Int>
     private let starting: AsyncStream<Int>.Continuation
 
@@ -238,7 +238,7 @@ public final class EngineHouse: ModelService {
 
     /// Loads a model without asking it anything: the first request then finds it warm.
     @concurrent public func load(
-        _ model: String, account: String, progress: @Sendable (RunProgress) async -> Void
+        _ model: String, account: String, progress: @escaping @Sendable (RunProgress) async -> Void
     ) async throws {
         guard let book = await shelf.book(model) else {
             throw ModelFailure(.modelNotFound, message: "This host has no model '\(model.prefix(200))'.")
@@ -311,4 +311,9 @@ public final class EngineHouse: ModelService {
     private func giveUp(_ id: UInt64) {
         state.withLock { $0.tickets.removeValue(forKey: id) }?.resume(throwing: CancellationError())
     }
+}
+
+extension EngineHouse {
+    /// Engines that were started and have not ended.
+    var liveInstances: [EngineInstance] { state.withLock { $0.loads.values.compactMap(\.instance) } }
 }

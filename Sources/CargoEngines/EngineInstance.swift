@@ -72,9 +72,15 @@ final class EngineInstance: Sendable {
         job?.stop()
     }
 
+    /// Kills it as if it had crashed.
+    func kill() { state.withLock { $0.job }?.kill() }
+
     /// Runs until it ends, is stopped, or the task is cancelled. `ready` is called once it answers its probe, `healthy`
     /// after each later one that it answered. Gives why it ended, or nil when it was stopped.
-    func run(ready: @Sendable () async -> Void, healthy: @Sendable () async -> Void, isIdle: @escaping @Sendable () -> Bool) async
+    func run(
+        ready: @escaping @Sendable () async -> Void, healthy: @escaping @Sendable () async -> Void,
+        isIdle: @escaping @Sendable () -> Bool
+    ) async
         -> String?
     {
         // Whichever ends first ends the other: a dead engine needs no probe, and one that never is ready is ended.

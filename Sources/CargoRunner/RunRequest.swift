@@ -112,3 +112,15 @@ public struct RunOutcome: Hashable, Sendable {
     /// Lines of standard output that should have been events and were not.
     public var malformedLines = 0
 }
+
+extension RunOutcome {
+    /// Of work that an engine did for the job: it has no process of its own, so no processor time or memory is counted.
+    public init(
+        exitCode: Int?, timedOut: Bool, wallSeconds: Double, outputs: [Output], logBytes: Int64, logDigest: Digest
+    ) {
+        self.init(
+            exitCode: exitCode, signal: nil, timedOut: timedOut, oomKilled: false, wallSeconds: wallSeconds, cpuSeconds: 0,
+            maxRSSBytes: 0, outputs: outputs, logBytes: logBytes, logDigest: logDigest, logTruncated: false, limit: nil,
+            missing: [], skipped: [])
+    }
+}
