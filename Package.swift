@@ -124,7 +124,8 @@ let package = Package(
         room(
             "CargoAgent",
             [
-                "CargoArtifact", "CargoClient", "CargoEndpoints", "CargoFiles", "CargoRunner", "CargoSigning", "CargoStore",
+                "CargoArtifact", "CargoClient", "CargoEndpoints", "CargoEngines", "CargoFiles", "CargoRunner", "CargoSigning",
+                "CargoStore",
                 "CargoWire", crypto, lifecycle, logging, system,
             ]),
 
@@ -171,7 +172,8 @@ let package = Package(
         program(
             "cargo-run",
             [
-                "CargoAgent", "CargoArtifact", "CargoClient", "CargoCommands", "CargoEndpoints", "CargoEngines", "CargoFiles", "CargoRunner",
+                "CargoAgent", "CargoArtifact", "CargoClient", "CargoCommands", "CargoEndpoints", "CargoEngines", "CargoFiles",
+                "CargoRunner",
                 "CargoSandbox",
                 "CargoSigning", "CargoStore", "CargoWire", arguments, lifecycle, logging, signals, system,
             ]),
@@ -188,6 +190,11 @@ let package = Package(
         // Measures the sandbox as a long-lived program calls it.
         .executableTarget(
             name: "launch-bench", dependencies: ["CargoSandbox"], path: "Benchmarks/launch/LaunchBench", swiftSettings: settings),
+
+        // Measures engines beside bare model servers.
+        .executableTarget(
+            name: "engine-bench", dependencies: ["CargoEndpoints", "CargoEngines", "CargoStore", "CargoWire", system],
+            path: "Benchmarks/engine/EngineBench", swiftSettings: settings),
 
         .plugin(name: "EmbedPrograms", capability: .buildTool()),
 

@@ -228,10 +228,31 @@ public final class EngineHouse: ModelService {
             throw ModelFailure(
                 .badRequest, message: "The model '\(book.config.name)' does not answer \(request.operation.rawValue).")
         }
-        return try await withInstance(of: book, account: account) { instance in
-            try await instance.server.answer(request, as: EngineHouse.backendName, account: account, head: head, body: body)
+        let hasBegun = Atomic(false)
+        var attempt = 0
+        while true {
+            attempt += 1
+            do {
+                return try await withInstance(of: book, account: account) { instance in
+                    try await instance.server.answer(
+                        request, as: EngineHouse.backendName, account: account,
+                        head: { answer in
+                            hasBegun.store(true, ordering: .relaxed)
+                            try await head(answer)
+                        }, body: body)
+                }
+            } catch let failure as ModelFailure
+                where failure.code == .unavailable && !hasBegun.load(ordering: .relaxed) && attempt < EngineHouse.mostAttempts
+                && failure.retryable && failure.status != 503
+            {
+                // The engine ended before it said a word: the next one answers, or says why not.
+                continue
+            }
         }
     }
+
+    /// Engines that one request is given at most, one after the other.
+    private static let mostAttempts = 3
 
     /// What engines know their one model by.
     static let backendName = "model"
@@ -284,9 +305,15 @@ public final class EngineHouse: ModelService {
             guard let instance = state.withLock({ $0.loads[number]?.instance }) else {
                 throw ModelFailure(.unavailable, message: "The engine has ended.")
             }
-            let value = try await body(instance)
-            step { $0.release(id, succeeded: true, now: $1) }
-            return value
+            do {
+                let value = try await body(instance)
+                step { $0.release(id, succeeded: true, now: $1) }
+                return value
+            } catch let failure as ModelFailure where failure.code == .unavailable {
+                instance.lose()
+                step { $0.lost(number, now: $1) }
+                throw failure
+            }
         } catch {
             step { $0.release(id, succeeded: false, now: $1) }
             throw error

@@ -72,6 +72,12 @@ final class EngineInstance: Sendable {
         job?.stop()
     }
 
+    /// Ends it because it takes no connection, where it has not ended by itself.
+    func lose() {
+        guard state.withLock({ $0.job })?.isOver == false else { return }
+        fail("The engine takes no connection any more.")
+    }
+
     /// Kills it as if it had crashed.
     func kill() { state.withLock { $0.job }?.kill() }
 

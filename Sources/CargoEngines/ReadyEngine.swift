@@ -18,6 +18,7 @@ public struct ReadyEngine: Sendable {
         guard let manifest = cargo.config.engineManifest, cargo.config.kind == .engine else {
             throw Refusal("engine", "\(cargo.config.name) is no engine")
         }
+        for path in Array(entry.grants.values) + (entry.visible ?? []) { try EngineUse.check(FilePath(path)) }
         self.entry = entry
         self.cargo = cargo
         self.manifest = manifest

@@ -64,6 +64,8 @@ struct WarmPool: Sendable {
         /// Takes no more requests and stops with its last one.
         case draining
         case stopping
+        /// It takes no connection any more: its end is near and will say why.
+        case lost
     }
 
     struct Instance: Hashable, Sendable {
@@ -139,6 +141,13 @@ struct WarmPool: Sendable {
         instances[instance]?.readyAt = now
         instances[instance]?.lastUse = now
         if let memory { measure(instance, memory) }
+        return settle(now)
+    }
+
+    /// A request was turned away at its socket: nobody else is sent there.
+    mutating func lost(_ instance: Int, now: Double) -> [Action] {
+        guard instances[instance]?.phase == .ready else { return [] }
+        instances[instance]?.phase = .lost
         return settle(now)
     }
 
@@ -294,7 +303,7 @@ struct WarmPool: Sendable {
     /// Stops idle models, the least recently used first, until it would fit; where that is not enough and it has waited for
     /// long, models in use take no more requests.
     private mutating func makeRoom(_ need: Need, _ key: Key, drains: Bool) -> [Action] {
-        var going = Set(instances.filter { $0.value.phase == .stopping || $0.value.phase == .draining }.map(\.key))
+        var going = Set(instances.filter { [.stopping, .draining, .lost].contains($0.value.phase) }.map(\.key))
         var chosen: [Int] = []
         let byUse = instances.filter { $0.value.phase == .ready }.sorted {
             ($0.value.lastUse, $0.key) < ($1.value.lastUse, $1.key)

@@ -30,7 +30,7 @@ public struct EngineUse: Sendable {
     private static let reserved = ["/proc", "/sys", "/dev", "/run", "/job", "/cargo", "/engine", "/tmp", "/etc"]
 
     /// Refuses a grant that would hide or open what a job may not have.
-    static func check(_ path: FilePath) throws {
+    public static func check(_ path: FilePath) throws {
         let text = path.lexicallyNormalized().string
         guard path.isAbsolute, text == path.string, text != "/",
             !reserved.contains(where: { text == $0 || text.hasPrefix($0 + "/") })

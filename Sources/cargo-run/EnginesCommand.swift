@@ -204,7 +204,8 @@ private enum PackProgram {
         let own = try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
         let beside = own.map { FilePath($0).removingLastComponent().appending("longshore").string }
         let program = beside.flatMap { access($0, X_OK) == 0 ? $0 : nil } ?? "longshore"
-        var arguments = [program, "pack", folder, "-o", archive.string, "--json"].map { strdup($0) } + [nil]
+        let words: [String] = [program, "pack", folder, "-o", archive.string, "--json"]
+        var arguments: [UnsafeMutablePointer<CChar>?] = words.map { strdup($0) } + [nil]
         defer { for argument in arguments { free(argument) } }
         var actions = posix_spawn_file_actions_t()
         posix_spawn_file_actions_init(&actions)

@@ -16,8 +16,11 @@ final class EngineBench: Sendable {
     let store: CargoStore
     var list: FilePath { root.appending("config/engines.json") }
 
-    /// Wheels of this checkout.
-    static let venv = FileManager.default.currentDirectoryPath + "/.build/venv"
+    /// The locked wheels of an engine, as scripts/setup installs them.
+    static func venv(_ engine: String) throws -> String {
+        guard system("scripts/engine-venv \(engine) >&2") == 0 else { throw Errno.noSuchFileOrDirectory }
+        return FileManager.default.currentDirectoryPath + "/.build/engines/" + engine
+    }
 
     init() throws {
         var template = Array("/tmp/longshore-engines-XXXXXX".utf8CString)
@@ -56,7 +59,20 @@ final class EngineBench: Sendable {
 
     /// The GGUF engine of this product with the wheel of this checkout.
     func addLlama(trusted: Bool = false) throws {
-        try grant(try add(folder: "cargos/engines/llama-cpp"), ["xllamacpp": EngineBench.venv], trusted: trusted)
+        try grant(try add(folder: "cargos/engines/llama-cpp"), ["xllamacpp": try EngineBench.venv("llama-cpp")], trusted: trusted)
+    }
+
+    /// The ONNX engine of this product.
+    func addONNX() throws {
+        try grant(try add(folder: "cargos/engines/onnxruntime"), ["onnxruntime": try EngineBench.venv("onnxruntime")])
+    }
+
+    /// An example cargo with what its script generates.
+    @discardableResult func addExample(_ name: String) throws -> StoredCargo {
+        if !FileManager.default.fileExists(atPath: ".build/cargos/\(name)/cargo.yaml") {
+            guard system("scripts/cargos .build/cargos \(name) >/dev/null") == 0 else { throw Errno.noSuchFileOrDirectory }
+        }
+        return try add(folder: FilePath(".build/cargos/\(name)"))
     }
 
     /// An engine for GGUF cargos that is a small Python script.
@@ -98,7 +114,7 @@ final class EngineBench: Sendable {
     }
 
     /// Runs a house while `body` works with it.
-    func withHouse<Value: Sendable>(
+    @discardableResult func withHouse<Value: Sendable>(
         memory: Int64 = 4 << 30, onChange: @escaping @Sendable (EngineHouse.ModelChange) -> Void = { _ in },
         _ body: @escaping @Sendable (EngineHouse) async throws -> Value
     ) async throws -> Value {

@@ -1,4 +1,6 @@
 import CargoEndpoints
+import CargoRunner
+import CargoStore
 import CargoWire
 import Glibc
 import Synchronization
@@ -50,10 +52,17 @@ import Testing
         try bench.addLlama()
         for number in 0..<10 { try bench.addChat("test/chat-\(number)") }
         let stopped = Mutex<[String]>([])
-        let need = try #require(await ModelShelf(store: bench.store, list: bench.list) { .integrityOnly }.books().first)
-        let each = need.engine.need(for: need.config).memory
+        let loaded = Mutex<Int64>(0)
         try await bench.withHouse(
-            memory: each * 3 + each / 2,
+            onChange: { change in
+                if case .ready(_, _, let memory?) = change { loaded.withLock { $0 = memory } }
+            }
+        ) { try await $0.load("test/chat-9", account: "one") { _ in } }
+        let book = try #require(await ModelShelf(store: bench.store, list: bench.list) { .integrityOnly }.books().first)
+        // A model that was never loaded counts as estimated, one that is loaded as measured: two and one fit, three and one do not.
+        let memory = book.engine.need(for: book.config).memory + loaded.withLock { $0 } * 5 / 2
+        try await bench.withHouse(
+            memory: memory,
             onChange: { change in
                 if case .stopped(let name) = change { stopped.withLock { $0.append(name) } }
             }
