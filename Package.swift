@@ -106,7 +106,7 @@ let package = Package(
         room(
             "CargoRunner",
             [
-                "CargoArtifact", "CargoDocker", "CargoFiles", "CargoSandbox", "CargoSigning", "CargoStore", crypto,
+                "CLinux", "CargoArtifact", "CargoDocker", "CargoFiles", "CargoSandbox", "CargoSigning", "CargoStore", crypto,
                 system,
             ]),
         room(
@@ -117,9 +117,15 @@ let package = Package(
                 .product(name: "NIOPosix", package: "swift-nio"),
             ]),
         room(
+            "CargoEngines",
+            [
+                "CargoArtifact", "CargoEndpoints", "CargoFiles", "CargoRunner", "CargoStore", "CargoWire", system,
+            ]),
+        room(
             "CargoAgent",
             [
-                "CargoArtifact", "CargoClient", "CargoEndpoints", "CargoFiles", "CargoRunner", "CargoSigning", "CargoStore",
+                "CargoArtifact", "CargoClient", "CargoEndpoints", "CargoEngines", "CargoFiles", "CargoRunner", "CargoSigning",
+                "CargoStore",
                 "CargoWire", crypto, lifecycle, logging, system,
             ]),
 
@@ -167,7 +173,8 @@ let package = Package(
         program(
             "cargo-run",
             [
-                "CargoAgent", "CargoArtifact", "CargoClient", "CargoCommands", "CargoEndpoints", "CargoFiles", "CargoRunner",
+                "CargoAgent", "CargoArtifact", "CargoClient", "CargoCommands", "CargoEndpoints", "CargoEngines", "CargoFiles",
+                "CargoRunner",
                 "CargoSandbox",
                 "CargoSigning", "CargoStore", "CargoWire", arguments, lifecycle, logging, signals, system,
             ]),
@@ -184,6 +191,11 @@ let package = Package(
         // Measures the sandbox as a long-lived program calls it.
         .executableTarget(
             name: "launch-bench", dependencies: ["CargoSandbox"], path: "Benchmarks/launch/LaunchBench", swiftSettings: settings),
+
+        // Measures engines beside bare model servers.
+        .executableTarget(
+            name: "engine-bench", dependencies: ["CargoEndpoints", "CargoEngines", "CargoStore", "CargoWire", system],
+            path: "Benchmarks/engine/EngineBench", swiftSettings: settings),
 
         .plugin(name: "EmbedPrograms", capability: .buildTool()),
 
@@ -202,6 +214,12 @@ let package = Package(
             "CargoDockerTests",
             [
                 .product(name: "NIOHTTP1", package: "swift-nio"), "CargoDocker", "CargoArtifact", "CargoFiles", "CargoStore",
+                system,
+            ]),
+        tests(
+            "CargoEnginesTests",
+            [
+                "CargoArtifact", "CargoEndpoints", "CargoEngines", "CargoPacking", "CargoRunner", "CargoStore", "CargoWire",
                 system,
             ]),
         tests("CargoRunnerTests", ["CargoRunner", "CargoArtifact", "CargoPacking", "CargoStore", system]),

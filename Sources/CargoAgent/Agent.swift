@@ -1,5 +1,6 @@
 import CargoArtifact
 import CargoClient
+import CargoEngines
 import CargoFiles
 import CargoRunner
 import CargoStore
@@ -56,7 +57,8 @@ public struct Agent: Service {
         let session = HostSession(
             account: configuration.coordinator, identity: identity, name: configuration.name, slots: configuration.slots,
             offer: HostOffer(
-                store: store, containers: containers, region: configuration.region, jurisdiction: configuration.jurisdiction,
+                store: store, containers: containers, engines: configuration.engines, region: configuration.region,
+                jurisdiction: configuration.jurisdiction,
                 logger: logger),
             admission: HostAdmission(
                 home: configuration.home, show: configuration.showPairing, closed: configuration.closed,
@@ -66,7 +68,8 @@ public struct Agent: Service {
         let drainDeadline = Gate()
         let delivery = Delivery(session: session, drainDeadline: drainDeadline)
         let provisioning = Provisioning(
-            store: store, runner: JobRunner(store: store), session: session, trust: configuration.trust,
+            store: store, runner: EngineRunner(store: store, list: configuration.engines), session: session,
+            trust: configuration.trust,
             allowMissing: configuration.allowMissing, containers: containers,
             logLimits: configuration.logLimits, diskRate: configuration.diskRate)
         let attempt = Attempt(

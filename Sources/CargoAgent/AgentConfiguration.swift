@@ -23,6 +23,8 @@ public struct AgentConfiguration: Sendable {
     /// Bytes of pulled images that are kept; nil takes the default of `ContainerSettings`.
     public var imageBudget: ByteCount?
 
+    /// The owner's list of engines, by which jobs on models and modules run.
+    public var engines: FilePath
     /// What answers requests to models; nil: this host serves none.
     public var models: (any ModelService)?
 
@@ -55,5 +57,6 @@ public struct AgentConfiguration: Sendable {
         self.allowMissing = allowMissing
         self.allowedImages = allowedImages
         self.drain = drain
+        engines = trust.removingLastComponent().appending("engines.json")
     }
 }

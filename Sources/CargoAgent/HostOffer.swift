@@ -1,9 +1,11 @@
 import CargoArtifact
+import CargoEngines
 import CargoRunner
 import CargoStore
 import CargoWire
 import Glibc
 import Logging
+import SystemPackage
 
 /// What this host offers with each claim: its machine, and the images that its container engine holds by now.
 actor HostOffer {
@@ -13,6 +15,8 @@ actor HostOffer {
     private let store: CargoStore
     /// Nil where the owner has not turned containers on.
     private let containers: ContainerSettings?
+    /// The owner's list.
+    private let engines: FilePath
     private let logger: Logger
     private var known: (capabilities: HostCapabilities, at: ContinuousClock.Instant)?
 
@@ -20,12 +24,14 @@ actor HostOffer {
     private let jurisdiction: String?
 
     init(
-        store: CargoStore, containers: ContainerSettings?, region: String? = nil, jurisdiction: String? = nil, logger: Logger
+        store: CargoStore, containers: ContainerSettings?, engines: FilePath, region: String? = nil, jurisdiction: String? = nil,
+        logger: Logger
     ) {
         self.store = store
         self.region = region
         self.jurisdiction = jurisdiction
         self.containers = containers
+        self.engines = engines
         self.logger = logger
     }
 
@@ -39,7 +45,8 @@ actor HostOffer {
             }
             images = await containers.heldImages(store: store)
         }
-        var capabilities = HostOffer.machine(images: images)
+        let kinds = Set(await EngineSet.load(store: store, list: engines).ready.flatMap(\.manifest.kinds))
+        var capabilities = HostOffer.machine(images: images, engines: kinds)
         capabilities.region = region
         capabilities.jurisdiction = jurisdiction
         known = (capabilities, .now)
@@ -47,8 +54,10 @@ actor HostOffer {
     }
 
     /// `images`: what its container engine holds, or nil when containers are off.
-    private static func machine(images: [String]?) -> HostCapabilities {
-        var capabilities = HostCapabilities(kinds: ["process"] + (images == nil ? [] : ["container"]))
+    /// `engines`: the kinds that its engines run.
+    private static func machine(images: [String]?, engines: Set<CargoKind>) -> HostCapabilities {
+        let others = engines.subtracting([.process, .container]).map(\.rawValue).sorted()
+        var capabilities = HostCapabilities(kinds: ["process"] + (images == nil ? [] : ["container"]) + others)
         capabilities.docker = images != nil
         capabilities.images = images
         capabilities.cpu = Double(sysconf(Int32(_SC_NPROCESSORS_ONLN)))

@@ -1,5 +1,6 @@
 import CargoArtifact
 import CargoClient
+import CargoEngines
 import CargoRunner
 import CargoSigning
 import CargoStore
@@ -11,7 +12,7 @@ import SystemPackage
 protocol Execution: Sendable {
     /// Runs to the end, or until its task is cancelled. Throws when nothing was run.
     func run(
-        _ claim: Claim, _ entry: Journal.Entry, grace: Double, onEvent: @Sendable (RunEvent) async -> Void
+        _ claim: Claim, _ entry: Journal.Entry, grace: Double, onEvent: @escaping @Sendable (RunEvent) async -> Void
     ) async throws -> RunOutcome
 }
 
@@ -29,7 +30,7 @@ struct Provisioning: Execution {
     }
 
     let store: CargoStore
-    let runner: JobRunner
+    let runner: EngineRunner
     let session: HostSession
     let trust: FilePath
     let allowMissing: Set<String>
@@ -39,7 +40,7 @@ struct Provisioning: Execution {
     let diskRate: Int64?
 
     func run(
-        _ claim: Claim, _ entry: Journal.Entry, grace: Double, onEvent: @Sendable (RunEvent) async -> Void
+        _ claim: Claim, _ entry: Journal.Entry, grace: Double, onEvent: @escaping @Sendable (RunEvent) async -> Void
     ) async throws -> RunOutcome {
         let request = try await prepare(claim, entry, grace: grace)
         try Task.checkCancellation()

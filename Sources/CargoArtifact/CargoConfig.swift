@@ -117,7 +117,10 @@ public struct CargoConfig: Hashable, Sendable, Codable {
     public var model: JSONValue?
     /// Set for gguf and onnx cargos.
     public var serving: Serving?
+    /// The engine that runs it, where its author does not take the kind's default.
     public var engine: String?
+    /// Set for engine cargos.
+    public var engineManifest: EngineManifest?
     public var command: [String]?
     public var interface: CargoInterface
     public var env: [String: String]?
@@ -162,6 +165,7 @@ public struct CargoConfig: Hashable, Sendable, Codable {
 
     enum CodingKeys: String, CodingKey {
         case name, version, kind, description, licenses, model, serving, engine, command, interface, env
+        case engineManifest = "engine-manifest"
         case jobEnv = "job-env"
         case image, resources, network, sandbox, rootfs, outputs, pricing, cache
     }

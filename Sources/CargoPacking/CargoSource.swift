@@ -66,7 +66,11 @@ public struct CargoSource: Hashable, Sendable {
         config.outputs = try top["outputs"].map(CargoSource.outputs)
         config.pricing = try top["pricing"].map(CargoSource.pricing)
         config.cache = try top["cache"]?.bool()
-        if let engine = top["engine"] {
+        if let engine = top["engine"], kind == .engine {
+            config.engineManifest = try CargoSource.engineManifest(engine)
+            // What listens is asked over its socket; what runs to its end needs none.
+            if config.engineManifest?.dialect != nil { config.interface = .http }
+        } else if let engine = top["engine"] {
             config.engine = try engine.string()
             guard CargoName(try engine.string()) != nil else { throw engine.failure("an engine is publisher/name") }
         }
@@ -97,6 +101,10 @@ public struct CargoSource: Hashable, Sendable {
         switch config.kind {
         case .process, .engine:
             try need("command", "the program to run, such as [python3, main.py]")
+            if config.kind == .engine {
+                try need("engine", "what it serves, such as {protocol: openai, kinds: [gguf], ready: {path: /health}}")
+                try refuse("network")
+            }
             try refuse("model")
             if config.rootfs != .layers, let image = top["image"] {
                 throw image.failure("'image' does not belong to a \(config.kind.rawValue) cargo without 'rootfs: layers'")

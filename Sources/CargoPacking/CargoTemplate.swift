@@ -40,8 +40,10 @@ public struct CargoTemplate: Sendable {
         func text(_ name: String, _ text: String) -> (String, [UInt8]) { (name, Array(text.utf8)) }
         let ignore = text(".cargoignore", ".git\n.env\n*.md\n")
         switch kind {
-        case .process, .engine:
+        case .process:
             return [text("cargo.yaml", head + process), text("main.sh", CargoTemplate.script), ignore]
+        case .engine:
+            return [text("cargo.yaml", head + CargoTemplate.engine), text("serve.py", CargoTemplate.server), ignore]
         case .container:
             return [
                 text("cargo.yaml", head + CargoTemplate.container), ("image.tar", ExampleFiles.image()),
@@ -68,6 +70,52 @@ public struct CargoTemplate: Sendable {
 
         """
     }
+
+    private static let engine = """
+        description: A model server. See docs/engines.md for the words in braces.
+        command: [/usr/bin/python3, "{engine}/serve.py", "{model}", "{socket}"]
+        engine:
+          protocol: openai
+          kinds: [gguf]
+          operations: [chat/completions]
+          ready: {path: /health, timeout: 2m}
+        files: [serve.py]
+
+        """
+
+    private static let server = #"""
+        import json, socketserver, sys
+        from http.server import BaseHTTPRequestHandler
+
+
+        class Handler(BaseHTTPRequestHandler):
+            address_string = lambda self: "local"
+
+            def reply(self, value):
+                body = json.dumps(value).encode()
+                self.send_response(200)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def do_GET(self):
+                self.reply({})
+
+            def do_POST(self):
+                asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                text = "You said: " + str(asked["messages"][-1]["content"])
+                self.reply({"object": "chat.completion", "model": "model", "choices": [
+                    {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}]})
+
+
+        class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+            daemon_threads = True
+
+
+        Server(sys.argv[2], Handler).serve_forever()
+
+        """#
 
     private static let script = """
         set -eu

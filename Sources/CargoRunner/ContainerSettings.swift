@@ -21,6 +21,12 @@ public struct RunProgress: Hashable, Sendable, Codable {
     /// Bytes here, of those announced so far.
     public var current: Int64
     public var total: Int64
+
+    public init(phase: String, current: Int64, total: Int64) {
+        self.phase = phase
+        self.current = current
+        self.total = total
+    }
 }
 
 /// What a host's owner says about containers.

@@ -2,6 +2,10 @@ internal import CargoArtifact
 
 /// The environment inside a job: nothing of the host's, the cargo's own, what the job may add, and the fixed names.
 enum JobEnvironment {
+    /// Where a serving cargo listens. Servers that also take addresses know a path by this ending.
+    static let socket = "/job/run/" + socketName
+    static let socketName = "cargo.sock"
+
     /// Names that decide how programs are loaded, found and confined: a job may never set them (RULES.md 4).
     static func isReserved(_ name: String) -> Bool {
         name == "PATH" || ["LD_", "CARGO_", "NVIDIA_", "LLAMA_ARG_"].contains { name.hasPrefix($0) }
@@ -36,7 +40,7 @@ enum JobEnvironment {
         all.merge(job) { $1 }
         all.merge([
             "CARGO_NAME": name, "CARGO_VERSION": version, "CARGO_JOB_ID": jobID, "CARGO_INPUT": "/job/input",
-            "CARGO_OUTPUT": "/job/output", "CARGO_PARAMS": "/job/params.json", "CARGO_SOCKET": "/job/run/socket",
+            "CARGO_OUTPUT": "/job/output", "CARGO_PARAMS": "/job/params.json", "CARGO_SOCKET": socket,
         ]) { $1 }
         return all.sorted { $0.key < $1.key }.map { (name: $0.key, value: $0.value) }
     }

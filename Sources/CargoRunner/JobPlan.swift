@@ -20,6 +20,10 @@ struct JobPlan {
     let parameters: [UInt8]
 
     var config: CargoConfig { request.cargo.config }
+    /// Of what is executed: the engine's where one runs the cargo.
+    private var program: CargoConfig { request.engine?.cargo.config ?? config }
+    /// What brings the root file system, where it is not the host's.
+    var programCargo: StoredCargo { request.engine?.cargo ?? request.cargo }
 
     /// Most bytes and files in `/job/output`.
     var outputBytes: Int64 {
@@ -50,14 +54,16 @@ struct JobPlan {
                 "this cargo only names its image, which a container engine must pull: start Docker or Podman, or pack the image with it (image: {bundled: image.tar})"
             )
         case .process, .container: break
+        case _ where request.engine != nil && config.kind != .container: break
         default:
             throw Refusal(
                 "kind",
                 isContainer
                     ? "a cargo of kind \(config.kind.rawValue) brings no image; run it with --backend sandbox"
-                    : "cargos of kind \(config.kind.rawValue) need an engine that this host does not have")
+                    : "cargos of kind \(config.kind.rawValue) need an engine that this host does not have; its owner adds one with 'cargo-run engines add'"
+            )
         }
-        let command = config.command ?? []
+        let command = request.engine?.command ?? config.command ?? []
         guard config.kind == .container || !command.isEmpty else {
             throw Refusal("command", "this cargo names no command; add one to its cargo.yaml")
         }
@@ -73,6 +79,8 @@ struct JobPlan {
         }
         switch config.network {
         case .none, .loopback: break
+        case _ where request.engine != nil:
+            throw Refusal("network", "a cargo that an engine runs gets no network")
         case .egress where isContainer:
             throw Refusal("network", "a container gets no single network targets; run the cargo with --backend sandbox")
         case .egress(let targets):
@@ -98,7 +106,7 @@ struct JobPlan {
 
     /// Whether the cargo's own image is what the process stands on.
     var needsRoot: Bool {
-        !request.runsInContainer && request.cargo.image != nil && (config.kind == .container || config.rootfs == .layers)
+        !request.runsInContainer && programCargo.image != nil && (program.kind == .container || program.rootfs == .layers)
     }
 
     /// A cargo that says `error` and ends as if all were well has failed all the same.
@@ -109,14 +117,15 @@ struct JobPlan {
 
     /// Everything the sandbox needs, over a job's prepared folder; `root` where `needsRoot` says so.
     func spec(in folder: JobFolder, root: CarriedRoot? = nil) throws -> SandboxSpec {
-        let command = config.command.flatMap { $0.isEmpty ? nil : $0 } ?? root?.command ?? []
+        let own = request.engine?.command ?? config.command
+        let command = own.flatMap { $0.isEmpty ? nil : $0 } ?? root?.command ?? []
         guard !command.isEmpty else {
             throw Refusal("no-command", "the image names no command and the cargo gives none; add one to its cargo.yaml")
         }
         var spec = SandboxSpec(command: command + request.arguments)
-        let environment = (root?.environment ?? [:]).merging(config.env ?? [:]) { $1 }
+        let environment = (root?.environment ?? [:]).merging(program.env ?? [:]) { $1 }
         spec.environment = JobEnvironment.make(
-            cargo: environment.merging(root == nil ? [:] : ["PATH": config.env?["PATH"] ?? CarriedRoot.path]) { $1 },
+            cargo: environment.merging(root == nil ? [:] : ["PATH": program.env?["PATH"] ?? CarriedRoot.path]) { $1 },
             job: request.environment, name: config.name, version: config.version, jobID: request.jobID)
         spec.workingFolder = request.cargo.parts.isEmpty ? root?.workingFolder ?? "/cargo" : "/cargo"
         if let root {
@@ -130,14 +139,17 @@ struct JobPlan {
                 spec.shares.append(.init(source: blob, target: "/cargo/" + (try SafePath(path).text), isFolder: false))
             }
         }
-        spec.folders = ["/job/input", "/job/run"]
+        if let engine = request.engine { try add(engine, to: &spec) }
+        spec.folders += ["/job/input", "/job/run"]
         spec.shares += folder.inputShares
         spec.shares.append(.init(source: folder.output, target: "/job/output", isFolder: true, isWritable: true))
-        if config.interface == .http {
+        if program.interface == .http {
             spec.shares.append(.init(source: folder.socketFolder, target: "/job/run", isFolder: true, isWritable: true))
         }
         spec.files["/job/params.json"] = parameters
-        if config.interface == .stdioJSONL { spec.standardInput = parameters + [10] }
+        if config.interface == .stdioJSONL, request.engine == nil || config.kind == .wasm {
+            spec.standardInput = parameters + [10]
+        }
         switch config.network {
         case .none, .loopback: spec.network = .isolated
         case .host: spec.network = .host
@@ -152,7 +164,7 @@ struct JobPlan {
             spec.shares += gpus.shares
             spec.environment += gpus.environment.sorted { $0.key < $1.key }.map { (name: $0.key, value: $0.value) }
         }
-        spec.profile = config.sandbox
+        spec.profile = program.sandbox
         spec.limits = .init(
             memory: resources.memory?.bytes ?? JobPlan.memory, processes: resources.pids ?? JobPlan.processes, cpu: resources.cpu,
             // Files in /tmp and /dev/shm count too, so the bound is not the output's alone where that is smaller: what
@@ -164,6 +176,23 @@ struct JobPlan {
         spec.allowMissing = request.allowMissing
         spec.tracesCalls = request.tracesCalls
         return spec
+    }
+
+    /// The engine's own files, what its owner granted it, and the environment where it passes that on itself.
+    private func add(_ engine: EngineUse, to spec: inout SandboxSpec) throws {
+        for part in engine.cargo.parts {
+            guard case .tree(let path) = part, !spec.folders.contains(EngineUse.folder) else {
+                throw Refusal("engine", "an engine's own files are one layer; pack \(engine.cargo.config.name) without weights")
+            }
+            spec.folders.append(EngineUse.folder)
+            spec.shares.append(.init(source: path, target: EngineUse.folder, isFolder: true))
+        }
+        for share in try engine.shares() {
+            spec.shares.append(.init(source: share.path, target: share.path.string, isFolder: share.isFolder))
+        }
+        let inner = JobEnvironment.make(
+            cargo: config.env ?? [:], job: request.environment, name: config.name, version: config.version, jobID: request.jobID)
+        spec.command = engine.command(environment: inner) + request.arguments
     }
 }
 

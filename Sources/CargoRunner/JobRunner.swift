@@ -24,12 +24,34 @@ public struct JobRunner: Sendable {
             }
             return try await ContainerBackend(store: store, settings: settings).run(request, onEvent: onEvent)
         }
+        return try await confined(request, timeout: true, onStart: { _ in }, onEvent: onEvent)
+    }
+
+    /// Runs a cargo that serves until it ends by itself, is stopped or the task is cancelled; no run time bounds it.
+    ///
+    /// `serving` is called once, when the command was executed, and must return soon; nothing may listen yet.
+    public func serve(
+        _ request: RunRequest, serving: @Sendable (ServingJob) async -> Void, onEvent: @Sendable (RunEvent) async -> Void
+    ) async throws -> RunOutcome {
+        try Task.checkCancellation()
+        var request = request
+        request.backend = .sandbox
+        return try await confined(
+            request, timeout: false, onStart: { await serving(try ServingJob(process: $0, folder: $1)) }, onEvent: onEvent)
+    }
+
+    private func confined(
+        _ request: RunRequest, timeout: Bool,
+        onStart: @Sendable ((ConfinedProcess, JobFolder)) async throws -> Void,
+        onEvent: @Sendable (RunEvent) async -> Void
+    ) async throws -> RunOutcome {
         let job = try JobPlan(request)
         let sandbox = try SharedSandbox.get(store)
         let root = try await root(of: job, onEvent: onEvent)
         let folder = try await blocking { [store] in try JobFolder(store: store, job: job, sandbox: sandbox) }
         do {
-            let outcome = try await run(job, in: folder, root, sandbox, onEvent: onEvent)
+            let outcome = try await run(
+                job, in: folder, root, sandbox, timeout: timeout ? job.seconds : nil, onStart: onStart, onEvent: onEvent)
             try? await blocking { folder.remove() }
             return outcome
         } catch {
@@ -40,14 +62,15 @@ public struct JobRunner: Sendable {
 
     /// The first run of an image on this host unpacks it, which is no run time of the job.
     private func root(of job: JobPlan, onEvent: @Sendable (RunEvent) async -> Void) async throws -> CarriedRoot? {
-        guard job.needsRoot, let image = job.request.cargo.image else { return nil }
+        guard job.needsRoot, let image = job.programCargo.image else { return nil }
         let bytes = image.layers.reduce(0) { $0 + $1.descriptor.size }
         await onEvent(.provisioning(RunProgress(phase: "extracting", current: 0, total: bytes)))
-        return try await blocking { [store] in try CarriedRoot(job.request.cargo, in: store) }
+        return try await blocking { [store] in try CarriedRoot(job.programCargo, in: store) }
     }
 
     private func run(
-        _ job: JobPlan, in folder: JobFolder, _ root: CarriedRoot?, _ sandbox: Sandbox,
+        _ job: JobPlan, in folder: JobFolder, _ root: CarriedRoot?, _ sandbox: Sandbox, timeout: Double?,
+        onStart: @Sendable ((ConfinedProcess, JobFolder)) async throws -> Void,
         onEvent: @Sendable (RunEvent) async -> Void
     ) async throws -> RunOutcome {
         let spec = try job.spec(in: folder, root: root)
@@ -62,7 +85,8 @@ public struct JobRunner: Sendable {
             async let _ = OutputWatch.guarding(
                 folder.output, bytes: job.outputBytes, files: job.outputFiles, entries: job.outputEntries, process, verdict)
             async let _ = CPUWatch.guarding(process, seconds: job.cpuSeconds, verdict)
-            async let ending = process.wait(timeout: job.seconds, grace: job.request.grace)
+            async let ending = process.wait(timeout: timeout, grace: job.request.grace)
+            try await onStart((process, folder))
             await onEvent(.started)
             while let piece = try await process.nextOutput() {
                 let stream: RunEvent.Stream = piece.stream == .standardOutput ? .stdout : .stderr

@@ -44,6 +44,8 @@ public struct RunRequest: Sendable {
     public var allowHostNetwork = false
     /// The operator's word that a cargo's network targets may lie in private networks.
     public var allowPrivateTargets = false
+    /// What runs the cargo where it is a model or a module; only in our own sandbox.
+    public var engine: EngineUse?
     /// Where it runs.
     public var backend = RunBackend.auto
     /// What the owner says about containers; nil: none run here.
@@ -75,6 +77,12 @@ public struct RunOutcome: Hashable, Sendable {
         public var path: String
         public var size: Int64
         public var digest: Digest
+
+        public init(path: String, size: Int64, digest: Digest) {
+            self.path = path
+            self.size = size
+            self.digest = digest
+        }
     }
 
     /// Nil when killed by a signal or timed out.
@@ -103,4 +111,16 @@ public struct RunOutcome: Hashable, Sendable {
     public var logPausedSeconds = 0.0
     /// Lines of standard output that should have been events and were not.
     public var malformedLines = 0
+}
+
+extension RunOutcome {
+    /// Of work that an engine did for the job: it has no process of its own, so no processor time or memory is counted.
+    public init(
+        exitCode: Int?, timedOut: Bool, wallSeconds: Double, outputs: [Output], logBytes: Int64, logDigest: Digest
+    ) {
+        self.init(
+            exitCode: exitCode, signal: nil, timedOut: timedOut, oomKilled: false, wallSeconds: wallSeconds, cpuSeconds: 0,
+            maxRSSBytes: 0, outputs: outputs, logBytes: logBytes, logDigest: logDigest, logTruncated: false, limit: nil,
+            missing: [], skipped: [])
+    }
 }

@@ -14,6 +14,10 @@ protocol Cgroup: Sendable {
     func limited(by limits: SandboxSpec.Limits) throws(SandboxError) -> any Cgroup
     /// Removes it at once where nothing is left in it; false where something is.
     func removeEmpty() -> Bool
+    /// Bytes that its processes hold: anonymous, shared and mapped from files; without what is only cached. Nil: not counted.
+    func memoryBytes() -> Int64?
+    /// Whether this process of the host is in it.
+    func contains(_ process: Int32) -> Bool
     /// Removes it, after killing what may be left.
     func remove()
 }

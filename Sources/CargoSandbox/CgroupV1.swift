@@ -99,6 +99,15 @@ final class CgroupV1: Cgroup {
     }
 
     func removeEmpty() -> Bool { Set(folders.values).allSatisfy { rmdir($0) == 0 || errno == ENOENT } }
+    func memoryBytes() -> Int64? {
+        guard let folder = folders["memory"] else { return nil }
+        return CgroupFolder.memory(["total_rss", "total_mapped_file"], in: folder + "/memory.stat")
+    }
+
+    func contains(_ process: Int32) -> Bool {
+        guard let folder = folders["pids"] ?? folders["memory"] else { return false }
+        return CgroupFolder.contains(process, in: folder)
+    }
 
     func remove() {
         for folder in Set(folders.values) { CgroupFolder.remove(folder) }
@@ -126,6 +135,22 @@ enum CgroupFolder {
                 rmdir(parent + "/" + name)
             }
         }
+    }
+
+    static func contains(_ process: Int32, in folder: String) -> Bool {
+        guard process > 0, let list = SmallFile.text(folder + "/cgroup.procs") else { return false }
+        return list.split(separator: "\n").contains(String(process)[...])
+    }
+
+    /// The sum of some numbers of a `memory.stat`.
+    static func memory(_ words: Set<String>, in path: String) -> Int64? {
+        guard let text = SmallFile.text(path) else { return nil }
+        var sum: Int64 = 0
+        for line in text.split(separator: "\n") {
+            let parts = line.split(separator: " ")
+            if parts.count == 2, words.contains(String(parts[0])) { sum += Int64(parts[1]) ?? 0 }
+        }
+        return sum
     }
 
     /// The kernel needs a moment until the last process has left: at most a second is waited for it.

@@ -84,6 +84,9 @@ final class CgroupV2: Cgroup {
     }
 
     func removeEmpty() -> Bool { rmdir(folder) == 0 || errno == ENOENT }
+    func memoryBytes() -> Int64? { CgroupFolder.memory(["anon", "shmem", "file_mapped"], in: folder + "/memory.stat") }
+
+    func contains(_ process: Int32) -> Bool { CgroupFolder.contains(process, in: folder) }
 
     func remove() {
         try? SmallFile.write("1", to: folder + "/cgroup.kill")

@@ -111,6 +111,26 @@ public final class ConfinedProcess: Sendable {
     /// Processor time of everything inside so far, or nil where no cgroup counts it.
     public func cpuSeconds() -> Double? { isOver ? nil : cgroup?.cpuSeconds() }
 
+    /// Bytes that everything inside holds, or nil where no cgroup counts them.
+    public func memoryBytes() -> Int64? { isOver ? nil : cgroup?.memoryBytes() }
+
+    /// Whether a process of this host is one of those inside: by the job's cgroup, and where there is none by its
+    /// namespace of process ids, which no one outside can enter.
+    public func contains(_ process: Int32) -> Bool {
+        guard !isOver, process > 0 else { return false }
+        if let cgroup { return cgroup.contains(process) }
+        func namespace(_ process: Int32) -> [UInt8]? {
+            var bytes = [UInt8](repeating: 0, count: 64)
+            let path = "/proc/\(process)/ns/pid"
+            let count = bytes.withUnsafeMutableBytes { buffer in
+                buffer.bindMemory(to: CChar.self).baseAddress.map { readlink(path, $0, buffer.count) } ?? -1
+            }
+            return count > 0 ? Array(bytes.prefix(count)) : nil
+        }
+        guard let own = namespace(processID) else { return false }
+        return namespace(process) == own
+    }
+
     /// The system calls that the filter denied, by name, where they are traced.
     public var deniedCalls: [String: Int] { tracer?.counts ?? [:] }
 

@@ -3,7 +3,9 @@ import CargoAgent
 import CargoArtifact
 import CargoClient
 import CargoEndpoints
+import CargoEngines
 import CargoRunner
+import CargoSigning
 import CargoStore
 import CargoWire
 import Glibc
@@ -94,6 +96,19 @@ struct AgentCommand: AsyncParsableCommand {
     @Option(help: "Whose law holds there, such as EU or CH.")
     var jurisdiction: String?
 
+    @Option(
+        name: .customLong("model-memory"),
+        help: "Memory for all models that engines keep loaded, such as 16GiB. Default: three quarters of this host's.")
+    var modelMemory: ByteCount?
+
+    @Option(
+        name: .customLong("vram"),
+        help: ArgumentHelp("Memory of a GPU for models: once for each GPU, in their order.", valueName: "size"))
+    var vram: [ByteCount] = []
+
+    @Option(name: .customLong("model-idle"), help: "How long a model stays loaded that nobody asks (15m); 0 keeps it.")
+    var modelIdle: Seconds?
+
     @OptionGroup var hostLimits: HostLimits
 
     @Option(help: ArgumentHelp("Seconds that running jobs get at a shutdown.", valueName: "seconds"))
@@ -140,7 +155,7 @@ struct AgentCommand: AsyncParsableCommand {
         let logger = Logger(label: "cargo-run")
         let found = try foundModels(logger)
         // One long poll, and for each slot a heartbeat, an upload and a pull at once; a claim and a heartbeat for each answer.
-        let client = try settings.client(connections: 2 + 3 * slots + (found == nil ? 0 : 8 + 2 * 64))
+        let client = try settings.client(connections: 2 + 3 * slots + 8 + 2 * 64)
         var configuration = AgentConfiguration(
             coordinator: client, name: name ?? machineName(), slots: slots, home: CargoStore.defaultRoot(),
             trust: trust.map { FilePath($0) } ?? ClientSettings.trustFile(), allowMissing: Set(allowMissing),
@@ -159,11 +174,15 @@ struct AgentCommand: AsyncParsableCommand {
         }
         configuration.logLimits = hostLimits.log
         configuration.diskRate = hostLimits.diskRate?.bytes
-        let services: [any ModelService] = found.map { [$0] } ?? []
-        configuration.models = services.isEmpty ? nil : ModelServices(services)
+        let house = try house(configuration, logger)
+        configuration.models = ModelServices([house] + (found.map { [$0] } ?? []))
         // It holds nothing that must be put in order, so it simply ends with the program.
         let looking = Task { await found?.run() }
-        defer { looking.cancel() }
+        let serving = Task { await house.run() }
+        defer {
+            looking.cancel()
+            serving.cancel()
+        }
         let group = ServiceGroup(
             configuration: .init(
                 services: [
@@ -179,6 +198,35 @@ struct AgentCommand: AsyncParsableCommand {
         return try endpoints.map { text in
             do { return try EndpointAddress(text) } catch { throw ValidationError("--endpoint: \(error).") }
         }
+    }
+
+    /// The models of this host's store, behind the engines that its owner added.
+    private func house(_ configuration: AgentConfiguration, _ logger: Logger) throws -> EngineHouse {
+        let all = Int64(sysconf(Int32(_SC_PHYS_PAGES))) * Int64(sysconf(Int32(_SC_PAGESIZE)))
+        let trust = configuration.trust
+        // Read again at each load, so that a revocation holds at once; an agent never serves what nobody signed.
+        var settings = EngineHouse.Settings(
+            store: try CargoStore(root: configuration.home), list: configuration.engines,
+            memory: modelMemory?.bytes ?? all / 4 * 3
+        ) { .trusted(try TrustPolicy(contentsOf: trust)) }
+        settings.vram = vram.map(\.bytes)
+        if let modelIdle { settings.idle = modelIdle.value > 0 ? modelIdle.value : nil }
+        settings.allowMissing = configuration.allowMissing
+        settings.onChange = { change in
+            switch change {
+            case .loading(let model): logger.info("loading a model", metadata: ["model": "\(model)"])
+            case .ready(let model, let seconds, let memory):
+                logger.info(
+                    "a model is loaded",
+                    metadata: ["model": "\(model)", "seconds": "\(seconds)", "memory": "\(memory.map(String.init) ?? "unknown")"])
+            case .stopped(let model): logger.info("a model was unloaded", metadata: ["model": "\(model)"])
+            case .failed(let model, let reason, let tail):
+                logger.warning(
+                    "an engine failed",
+                    metadata: ["model": "\(model)", "reason": "\(reason)", "said": "\(printable(String(tail.suffix(500))))"])
+            }
+        }
+        return EngineHouse(settings)
     }
 
     /// The model servers that were here already, found or named.

@@ -2,6 +2,7 @@ import ArgumentParser
 import CargoArtifact
 import CargoClient
 import CargoCommands
+import CargoEngines
 import CargoFiles
 import CargoRunner
 import CargoSigning
@@ -213,7 +214,7 @@ struct RunCommand: AsyncParsableCommand {
         defer { withExtendedLifetime(signals) {} }
         return try await withThrowingTaskGroup(of: RunOutcome?.self) { group in
             group.addTask {
-                try await JobRunner(store: store).run(request) { event in
+                try await EngineRunner(store: store, list: EnginesCommand.file()).run(request) { event in
                     do {
                         switch event {
                         case _ where json:

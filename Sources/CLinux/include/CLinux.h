@@ -7,4 +7,5 @@ int clinux_pidfd_open(int pid, unsigned int flags);
 
 #include "process.h"
 #include "quota.h"
+#include "sockets.h"
 #endif
