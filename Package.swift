@@ -116,10 +116,19 @@ let package = Package(
                 .product(name: "NIOHTTP1", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
             ]),
+        room("CargoMeter", ["CargoArtifact", "CargoEndpoints", "CargoFiles", "CargoWire", system]),
+        room(
+            "CargoStatus",
+            [
+                "CargoFiles", "CargoWire", crypto, nio, system,
+                .product(name: "NIOHTTP1", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+            ]),
         room(
             "CargoAgent",
             [
-                "CargoArtifact", "CargoClient", "CargoEndpoints", "CargoFiles", "CargoRunner", "CargoSigning", "CargoStore",
+                "CargoArtifact", "CargoClient", "CargoEndpoints", "CargoFiles", "CargoMeter", "CargoRunner", "CargoSigning",
+                "CargoStore",
                 "CargoWire", crypto, lifecycle, logging, system,
             ]),
 
@@ -166,9 +175,10 @@ let package = Package(
         program(
             "cargo-run",
             [
-                "CargoAgent", "CargoArtifact", "CargoClient", "CargoCommands", "CargoEndpoints", "CargoFiles", "CargoRunner",
+                "CargoAgent", "CargoArtifact", "CargoClient", "CargoCommands", "CargoEndpoints", "CargoFiles", "CargoMeter",
+                "CargoRunner",
                 "CargoSandbox",
-                "CargoSigning", "CargoStore", "CargoWire", arguments, lifecycle, logging, signals, system,
+                "CargoSigning", "CargoStatus", "CargoStore", "CargoWire", arguments, lifecycle, logging, signals, system,
             ]),
         program(
             "longshore",
@@ -223,6 +233,8 @@ let package = Package(
                 .product(name: "NIOHTTP1", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
             ]),
+        tests("CargoMeterTests", ["CargoMeter", "CargoEndpoints", "CargoWire", system]),
+        tests("CargoStatusTests", ["CargoStatus", "CargoWire"]),
         tests("CargoQueueTests", ["CargoQueue", "CargoArtifact", "CargoWire", system]),
         tests(
             "CargoWebhooksTests",

@@ -1,4 +1,5 @@
 import CargoArtifact
+import CargoMeter
 import CargoRunner
 import CargoStore
 import CargoWire
@@ -13,6 +14,7 @@ actor HostOffer {
     private let store: CargoStore
     /// Nil where the owner has not turned containers on.
     private let containers: ContainerSettings?
+    private let meter: HostMeter?
     private let logger: Logger
     private var known: (capabilities: HostCapabilities, at: ContinuousClock.Instant)?
 
@@ -20,12 +22,14 @@ actor HostOffer {
     private let jurisdiction: String?
 
     init(
-        store: CargoStore, containers: ContainerSettings?, region: String? = nil, jurisdiction: String? = nil, logger: Logger
+        store: CargoStore, containers: ContainerSettings?, meter: HostMeter? = nil, region: String? = nil,
+        jurisdiction: String? = nil, logger: Logger
     ) {
         self.store = store
         self.region = region
         self.jurisdiction = jurisdiction
         self.containers = containers
+        self.meter = meter
         self.logger = logger
     }
 
@@ -42,6 +46,7 @@ actor HostOffer {
         var capabilities = HostOffer.machine(images: images)
         capabilities.region = region
         capabilities.jurisdiction = jurisdiction
+        capabilities.metrics = await meter?.current()
         known = (capabilities, .now)
         return capabilities
     }

@@ -6,10 +6,13 @@ internal import FoundationEssentials
 public enum GPUReport {
     /// `nvidia-smi`, asked so that each line is `index, name, MiB, MiB, %, °C, W`.
     public static let nvidiaArguments = [
-        "--query-gpu=index,name,memory.total,memory.free,utilization.gpu,temperature.gpu,power.draw", "--format=csv,noheader,nounits",
+        "--query-gpu=index,name,memory.total,memory.free,utilization.gpu,temperature.gpu,power.draw",
+        "--format=csv,noheader,nounits",
     ]
     /// `rocm-smi`, asked for one JSON object of texts a card.
-    public static let rocmArguments = ["--showproductname", "--showuse", "--showtemp", "--showpower", "--showmeminfo", "vram", "--json"]
+    public static let rocmArguments = [
+        "--showproductname", "--showuse", "--showtemp", "--showpower", "--showmeminfo", "vram", "--json",
+    ]
 
     /// More GPUs than that no host has.
     static let most = 64
@@ -42,13 +45,15 @@ public enum GPUReport {
             let title = ["card series", "card model", "device name"].lazy.compactMap { fields[$0] }.first { $0 != "N/A" }
             var gpu = GPUReading(index: index, name: title ?? "AMD GPU")
             gpu.vramTotal = first("vram total memory (b)").flatMap { Int64(exactly: $0.rounded()) }
-            if let total = gpu.vramTotal, let used = first("vram total used memory (b)").flatMap({ Int64(exactly: $0.rounded()) }) {
+            if let total = gpu.vramTotal, let used = first("vram total used memory (b)").flatMap({ Int64(exactly: $0.rounded()) })
+            {
                 gpu.vramFree = max(0, total - used)
             }
             gpu.utilization = first("gpu use (%)")
             gpu.temperature = first("temperature (sensor edge) (c)", "temperature (sensor junction) (c)")
             gpu.power = first(
-                "current socket graphics package power (w)", "average graphics package power (w)", "average socket graphics package power (w)")
+                "current socket graphics package power (w)", "average graphics package power (w)",
+                "average socket graphics package power (w)")
             return gpu
         }.sorted { $0.index < $1.index }.prefix(most).map { $0 }
     }

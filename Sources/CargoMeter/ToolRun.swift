@@ -10,14 +10,17 @@ enum ToolRun {
     static let patience: Int32 = 3000
 
     /// The absolute path of a program in the folders where systems keep them; never a folder that the environment names.
-    static func find(_ name: String, in folders: [String] = ["/usr/bin", "/usr/local/bin", "/bin", "/opt/rocm/bin", "/usr/lib/wsl/lib"]) -> String? {
+    static func find(
+        _ name: String, in folders: [String] = ["/usr/bin", "/usr/local/bin", "/bin", "/opt/rocm/bin", "/usr/lib/wsl/lib"]
+    ) -> String? {
         folders.map { $0 + "/" + name }.first { access($0, X_OK) == 0 }
     }
 
     /// Nil when it cannot be run, fails, takes too long or says too much.
     static func output(_ program: String, _ arguments: [String], patience: Int32 = patience) -> [UInt8]? {
         var ends: [Int32] = [0, 0]
-        guard pipe2(&ends, Int32(O_CLOEXEC)) == 0 else { return nil }
+        // A pair of sockets, because they can be closed to other children from their making on.
+        guard socketpair(AF_UNIX, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0, &ends) == 0 else { return nil }
         defer { close(ends[0]) }
         var actions = posix_spawn_file_actions_t()
         posix_spawn_file_actions_init(&actions)
@@ -25,8 +28,8 @@ enum ToolRun {
         posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0)
         posix_spawn_file_actions_adddup2(&actions, ends[1], 1)
         posix_spawn_file_actions_addopen(&actions, 2, "/dev/null", O_WRONLY, 0)
-        let words = ([program] + arguments).map { strdup($0) } + [nil]
-        let environment = ["PATH=/usr/local/bin:/usr/bin:/bin", "LC_ALL=C"].map { strdup($0) } + [nil]
+        let words: [UnsafeMutablePointer<CChar>?] = copies([program] + arguments)
+        let environment: [UnsafeMutablePointer<CChar>?] = copies(["PATH=/usr/local/bin:/usr/bin:/bin", "LC_ALL=C"])
         defer { for word in words + environment { free(word) } }
         var process = pid_t()
         let failed = posix_spawn(&process, program, &actions, nil, words, environment) != 0
@@ -39,6 +42,14 @@ enum ToolRun {
         return status == 0 ? bytes : nil
     }
 
+    /// Strings of C's, with nothing behind the last.
+    private static func copies(_ texts: [String]) -> [UnsafeMutablePointer<CChar>?] {
+        var copies: [UnsafeMutablePointer<CChar>?] = []
+        for text in texts { copies.append(strdup(text)) }
+        copies.append(nil)
+        return copies
+    }
+
     private static func read(_ descriptor: Int32, within patience: Int32) -> [UInt8]? {
         let deadline = ContinuousClock.now + .milliseconds(Int(patience))
         var bytes: [UInt8] = []
@@ -47,7 +58,8 @@ enum ToolRun {
             let left = deadline - .now
             guard left > .zero, bytes.count < mostBytes else { return nil }
             var wanted = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
-            let milliseconds = Int32(clamping: left.components.seconds * 1000 + left.components.attoseconds / 1_000_000_000_000_000 + 1)
+            let milliseconds = Int32(
+                clamping: left.components.seconds * 1000 + left.components.attoseconds / 1_000_000_000_000_000 + 1)
             guard poll(&wanted, 1, milliseconds) != 0 else { return nil }
             let count = Glibc.read(descriptor, &piece, piece.count)
             if count == 0 { return bytes }

@@ -1,4 +1,5 @@
 public import CargoWire
+internal import FoundationEssentials
 
 /// What a host shows its owner: in the browser, in the terminal, as JSON.
 public struct HostStatus: Hashable, Sendable, Codable {
@@ -14,6 +15,9 @@ public struct HostStatus: Hashable, Sendable, Codable {
     public var metrics: HostMetrics
 
     public static let mostJobs = 256
+
+    /// The time as `at` writes it.
+    public static func now() -> String { Date().ISO8601Format() }
 
     public init(
         name: String, coordinator: String? = nil, at: String, slots: Int? = nil, jobs: [String] = [], models: [ServedModel] = [],

@@ -28,22 +28,26 @@ enum StatusPage {
             <h1>\(text(status.name))</h1>
             """
         if let coordinator = status.coordinator {
-            page += "<p>Works for \(text(coordinator)) · \(status.jobs.count) of \(status.slots ?? 0) jobs · \(text(status.at))</p>"
+            page +=
+                "<p>Works for \(text(coordinator)) · \(status.jobs.count) of \(status.slots ?? 0) jobs · \(text(status.at))</p>"
         } else {
             page += "<p>No agent runs here · \(text(status.at))</p>"
         }
         page += "<h2>Machine</h2><div class=\"cards\">"
         page += card("Processors", Shown.number(metrics.cpu, "%"), metrics.cpu.map { $0 / 100 }, "")
         page += card(
-            "Memory", Shown.used(metrics.memoryTotal, metrics.memoryFree), Shown.share(metrics.memoryTotal, metrics.memoryFree), "")
-        page += card("Disk", Shown.used(metrics.diskTotal, metrics.diskFree), Shown.share(metrics.diskTotal, metrics.diskFree), "")
+            "Memory", Shown.used(metrics.memoryTotal, metrics.memoryFree), Shown.share(metrics.memoryTotal, metrics.memoryFree),
+            "")
+        page += card(
+            "Disk", Shown.used(metrics.diskTotal, metrics.diskFree), Shown.share(metrics.diskTotal, metrics.diskFree), "")
         page += "</div>"
         if !metrics.gpus.isEmpty {
             page += "<h2>GPUs</h2><div class=\"cards\">"
             for gpu in metrics.gpus {
                 page += card(
                     "\(gpu.index) · \(gpu.name)", Shown.number(gpu.utilization, "%"), gpu.utilization.map { $0 / 100 },
-                    "VRAM \(Shown.used(gpu.vramTotal, gpu.vramFree)) · \(Shown.number(gpu.temperature, "°C")) · \(Shown.number(gpu.power, "W"))")
+                    "VRAM \(Shown.used(gpu.vramTotal, gpu.vramFree)) · \(Shown.number(gpu.temperature, "°C")) · \(Shown.number(gpu.power, "W"))"
+                )
             }
             page += "</div>"
         }

@@ -22,7 +22,9 @@ public struct StatusServer: Sendable {
 
         /// Nil where no agent ever served; it may be gone since.
         public static func read(home: FilePath) -> Place? {
-            guard let bytes = try? File.contents(of: home.appending("agent").appending(StatusServer.fileName), limit: 4096) else { return nil }
+            guard let bytes = try? File.contents(of: home.appending("agent").appending(StatusServer.fileName), limit: 4096) else {
+                return nil
+            }
             return try? JSONDecoder().decode(Place.self, from: Data(bytes))
         }
     }
@@ -60,7 +62,8 @@ public struct StatusServer: Sendable {
                     let pipeline = channel.pipeline.syncOperations
                     try pipeline.addHandler(HTTPResponseEncoder())
                     try pipeline.addHandler(ByteToMessageHandler(decoder, maximumBufferSize: 4 * StatusServer.mostHead))
-                    return try NIOAsyncChannel<HTTPServerRequestPart, HTTPServerResponsePart>(wrappingChannelSynchronously: channel)
+                    return try NIOAsyncChannel<HTTPServerRequestPart, HTTPServerResponsePart>(
+                        wrappingChannelSynchronously: channel)
                 }
             }
         let token = SymmetricKey(size: .bits256).withUnsafeBytes { bytes in
@@ -129,7 +132,8 @@ public struct StatusServer: Sendable {
             host: hosts.count == 1 ? hosts[0] : nil, cookie: head.headers.first(name: "Cookie"),
             authorization: head.headers.first(name: "Authorization"), query: parts.count > 1 ? String(parts[1]) : nil)
         switch verdict {
-        case .wrongHost: return Answer(status: .misdirectedRequest, body: Array("This page is not served under that name.\n".utf8))
+        case .wrongHost:
+            return Answer(status: .misdirectedRequest, body: Array("This page is not served under that name.\n".utf8))
         case .noToken:
             return Answer(status: .forbidden, body: Array("Open the address that 'cargo-run top --page' prints.\n".utf8))
         case .welcome: return Answer(status: .seeOther, headers: [("Location", "/"), ("Set-Cookie", gate.cookie)])

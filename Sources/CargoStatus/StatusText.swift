@@ -1,4 +1,4 @@
-public import CargoWire
+internal import CargoWire
 
 /// The status as lines for a terminal or a pipe. Pure.
 public enum StatusText {
@@ -14,8 +14,11 @@ public enum StatusText {
         lines.append("")
         lines.append("cpu     \(bar(metrics.cpu.map { $0 / 100 }))  \(Shown.number(metrics.cpu, "%"))")
         lines.append(
-            "memory  \(bar(Shown.share(metrics.memoryTotal, metrics.memoryFree)))  \(Shown.used(metrics.memoryTotal, metrics.memoryFree))")
-        lines.append("disk    \(bar(Shown.share(metrics.diskTotal, metrics.diskFree)))  \(Shown.used(metrics.diskTotal, metrics.diskFree))")
+            "memory  \(bar(Shown.share(metrics.memoryTotal, metrics.memoryFree)))  \(Shown.used(metrics.memoryTotal, metrics.memoryFree))"
+        )
+        lines.append(
+            "disk    \(bar(Shown.share(metrics.diskTotal, metrics.diskFree)))  \(Shown.used(metrics.diskTotal, metrics.diskFree))"
+        )
         for gpu in metrics.gpus {
             lines.append("")
             lines.append("gpu \(gpu.index)   \(safe(gpu.name))")
@@ -34,7 +37,8 @@ public enum StatusText {
                     row(
                         name, column, model.presence.rawValue, "\(model.active)/\(model.slots)",
                         speed?.tokensPerSecond.map { Shown.tenths($0) } ?? "–",
-                        speed?.firstTokenMS.map { Shown.tenths($0) + " ms" } ?? "–", "\(speed?.requests ?? 0)", "\(speed?.failures ?? 0)"))
+                        speed?.firstTokenMS.map { Shown.tenths($0) + " ms" } ?? "–", "\(speed?.requests ?? 0)",
+                        "\(speed?.failures ?? 0)"))
             }
         }
         if !status.jobs.isEmpty { lines += ["", "jobs"] + status.jobs.prefix(20).map { "  " + safe($0) } }
@@ -46,7 +50,8 @@ public enum StatusText {
     }
 
     private static func pad(_ text: String, _ width: Int) -> String {
-        text.count > width ? String(text.prefix(max(1, width - 1))) + "…" : text + String(repeating: " ", count: width - text.count)
+        text.count > width
+            ? String(text.prefix(max(1, width - 1))) + "…" : text + String(repeating: " ", count: width - text.count)
     }
 
     private static func bar(_ share: Double?) -> String {

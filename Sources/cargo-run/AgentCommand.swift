@@ -3,6 +3,7 @@ import CargoAgent
 import CargoArtifact
 import CargoClient
 import CargoEndpoints
+import CargoMeter
 import CargoRunner
 import CargoStore
 import CargoWire
@@ -94,6 +95,13 @@ struct AgentCommand: AsyncParsableCommand {
     @Option(help: "Whose law holds there, such as EU or CH.")
     var jurisdiction: String?
 
+    @Option(
+        name: .customLong("status-port"),
+        help: ArgumentHelp(
+            "The port of the status page on 127.0.0.1. Default: a free one; 'cargo-run top --page' prints it.", valueName: "port")
+    )
+    var statusPort: Int = 0
+
     @OptionGroup var hostLimits: HostLimits
 
     @Option(help: ArgumentHelp("Seconds that running jobs get at a shutdown.", valueName: "seconds"))
@@ -113,6 +121,7 @@ struct AgentCommand: AsyncParsableCommand {
             throw ValidationError("--scan-port is a port from 1 to 65535, given 64 times at most.")
         }
         _ = try attached()
+        guard (0...65535).contains(statusPort) else { throw ValidationError("--status-port is a port up to 65535.") }
         guard drain >= 0, drain <= 86400 else { throw ValidationError("--drain is a number of seconds up to 86400.") }
     }
 
@@ -160,10 +169,17 @@ struct AgentCommand: AsyncParsableCommand {
         configuration.logLimits = hostLimits.log
         configuration.diskRate = hostLimits.diskRate?.bytes
         let services: [any ModelService] = found.map { [$0] } ?? []
-        configuration.models = services.isEmpty ? nil : ModelServices(services)
-        // It holds nothing that must be put in order, so it simply ends with the program.
+        let speeds = ModelSpeeds()
+        configuration.models = services.isEmpty ? nil : MeteredModels(ModelServices(services), speeds: speeds)
+        configuration.meter = HostMeter(folder: configuration.home, speeds: speeds)
+        let watch = AgentWatch(configuration, port: statusPort, logger: logger)
+        // These hold nothing that must be put in order, so they simply end with the program.
         let looking = Task { await found?.run() }
-        defer { looking.cancel() }
+        let showing = Task { await watch.run() }
+        defer {
+            looking.cancel()
+            showing.cancel()
+        }
         let group = ServiceGroup(
             configuration: .init(
                 services: [
@@ -188,11 +204,5 @@ struct AgentCommand: AsyncParsableCommand {
         settings.attached = try attached()
         settings.report = { logger.notice("\($0)") }
         return settings.ports.isEmpty && settings.attached.isEmpty ? nil : EndpointService(settings)
-    }
-
-    private func machineName() -> String {
-        var bytes = [CChar](repeating: 0, count: 256)
-        guard gethostname(&bytes, bytes.count - 1) == 0 else { return "host" }
-        return String(decoding: bytes.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
     }
 }

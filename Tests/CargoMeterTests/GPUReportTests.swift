@@ -18,7 +18,8 @@ import Testing
         #expect(
             gpus.first
                 == GPUReading(
-                    index: 0, name: "NVIDIA GeForce RTX 4090", vramTotal: Int64(24564 * gibibyte), vramFree: Int64(20481 * gibibyte),
+                    index: 0, name: "NVIDIA GeForce RTX 4090", vramTotal: Int64(24564 * gibibyte),
+                    vramFree: Int64(20481 * gibibyte),
                     utilization: 97, temperature: 61, power: 412.53))
         #expect(gpus.count == 4)
         #expect(gpus[2].utilization == nil)

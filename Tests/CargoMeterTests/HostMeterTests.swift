@@ -1,6 +1,7 @@
 import CargoEndpoints
 import CargoWire
 import Synchronization
+import SystemPackage
 import Testing
 
 @testable import CargoMeter
@@ -11,8 +12,8 @@ import Testing
             stat: "cpu  100 20 30 1000 50 5 5 0 7 0\ncpu0 1 2 3\n",
             meminfo: "MemTotal:       16384000 kB\nMemFree:          100 kB\nMemAvailable:    8192000 kB\n")
         #expect(first.processors == .init(busy: 160, all: 1210))
-        #expect(first.memoryTotal == 16_384_000 * 1024)
-        #expect(first.memoryFree == 8_192_000 * 1024)
+        #expect(first.memoryTotal == Int64(16_384_000 * 1024))
+        #expect(first.memoryFree == Int64(8_192_000 * 1024))
         let later = MachineReading.Processors(busy: 210, all: 1310)
         #expect(later.percent(since: first.processors ?? later) == 50)
         #expect(later.percent(since: later) == nil)

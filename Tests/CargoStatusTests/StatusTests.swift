@@ -23,7 +23,9 @@ import Testing
 
     @Test func `the terminal shows each number, and no name moves its cursor`() {
         let text = StatusText.lines(StatusTests.status, width: 200).joined(separator: "\n")
-        for part in ["12.5 %", "6 GiB of 8 GiB", "18 GiB of 24 GiB", "61 °C", "250.5 W", "41.3", "80 ms", "1/4", "1 of 2 jobs", "j1"] {
+        for part in [
+            "12.5 %", "6 GiB of 8 GiB", "18 GiB of 24 GiB", "61 °C", "250.5 W", "41.3", "80 ms", "1/4", "1 of 2 jobs", "j1",
+        ] {
             #expect(text.contains(part), "\(part)")
         }
         #expect(!text.contains("\u{1B}"))
@@ -34,7 +36,9 @@ import Testing
         let page = StatusPage.html(StatusTests.status)
         #expect(page.contains("NVIDIA &lt;script&gt;alert(1)&lt;/script&gt;"))
         #expect(page.contains("&quot;&gt;&lt;img src=x&gt;"))
-        for word in ["<script", "<img", "<link", "src=\"", "href=", "url(", "@import"] { #expect(!page.contains(word), "\(word)") }
+        for word in ["<script", "<img", "<link", "src=\"", "href=", "url(", "@import"] {
+            #expect(!page.contains(word), "\(word)")
+        }
         #expect(page.contains("41.3"))
         #expect(StatusPage.policy(style: "x").hasPrefix("default-src 'none'"))
     }
@@ -51,9 +55,12 @@ import Testing
             #expect(verdict(host, bearer: "secret") == .wrongHost)
         }
         for wrong in ["", "secre", "secrets", "Secret", "secret "] {
-            #expect(verdict("127.0.0.1:7000", cookie: "longshore-7000=" + wrong, bearer: wrong, query: "token=" + wrong) == .noToken)
+            #expect(
+                verdict("127.0.0.1:7000", cookie: "longshore-7000=" + wrong, bearer: wrong, query: "token=" + wrong) == .noToken)
         }
         #expect(verdict("127.0.0.1:7000", cookie: "longshore-7001=secret") == .noToken)
-        #expect(StatusGuard(port: 7000, token: "").verdict(host: "127.0.0.1:7000", cookie: nil, authorization: "Bearer ", query: nil) == .noToken)
+        #expect(
+            StatusGuard(port: 7000, token: "").verdict(host: "127.0.0.1:7000", cookie: nil, authorization: "Bearer ", query: nil)
+                == .noToken)
     }
 }

@@ -87,7 +87,7 @@ import Testing
         let got = try await stage.run("longshore", "outputs", id, "-o", stage.path("got"))
         #expect(got.code == 0, "\(got.stderr)")
         #expect(FileManager.default.fileExists(atPath: stage.path("got/image-1.png")))
-        let result = try await stage.start(curl + [harbour.url + "/jobs/\(id)/result"]).finish()
+        let result = try await stage.start(curl + [harbour.url + "/api/v1/jobs/\(id)"]).finish()
         #expect(result.text.contains("Once there was an octopus"))
         await harbour.close(agent)
     }
