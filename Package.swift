@@ -116,6 +116,14 @@ let package = Package(
                 .product(name: "NIOHTTP1", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
             ]),
+        room("CargoMeter", ["CargoArtifact", "CargoEndpoints", "CargoFiles", "CargoWire", system]),
+        room(
+            "CargoStatus",
+            [
+                "CargoFiles", "CargoWire", crypto, nio, system,
+                .product(name: "NIOHTTP1", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+            ]),
         room(
             "CargoEngines",
             [
@@ -124,7 +132,7 @@ let package = Package(
         room(
             "CargoAgent",
             [
-                "CargoArtifact", "CargoClient", "CargoEndpoints", "CargoEngines", "CargoFiles", "CargoRunner", "CargoSigning",
+                "CargoArtifact", "CargoClient", "CargoEndpoints", "CargoEngines", "CargoFiles", "CargoMeter", "CargoRunner", "CargoSigning",
                 "CargoStore",
                 "CargoWire", crypto, lifecycle, logging, system,
             ]),
@@ -173,10 +181,10 @@ let package = Package(
         program(
             "cargo-run",
             [
-                "CargoAgent", "CargoArtifact", "CargoClient", "CargoCommands", "CargoEndpoints", "CargoEngines", "CargoFiles",
+                "CargoAgent", "CargoArtifact", "CargoClient", "CargoCommands", "CargoEndpoints", "CargoEngines", "CargoFiles", "CargoMeter",
                 "CargoRunner",
                 "CargoSandbox",
-                "CargoSigning", "CargoStore", "CargoWire", arguments, lifecycle, logging, signals, system,
+                "CargoSigning", "CargoStatus", "CargoStore", "CargoWire", arguments, lifecycle, logging, signals, system,
             ]),
         program(
             "longshore",
@@ -242,6 +250,8 @@ let package = Package(
                 .product(name: "NIOHTTP1", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
             ]),
+        tests("CargoMeterTests", ["CargoMeter", "CargoEndpoints", "CargoWire", system]),
+        tests("CargoStatusTests", ["CargoStatus", "CargoWire"]),
         tests("CargoQueueTests", ["CargoQueue", "CargoArtifact", "CargoWire", system]),
         tests(
             "CargoWebhooksTests",

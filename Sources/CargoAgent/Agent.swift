@@ -57,9 +57,8 @@ public struct Agent: Service {
         let session = HostSession(
             account: configuration.coordinator, identity: identity, name: configuration.name, slots: configuration.slots,
             offer: HostOffer(
-                store: store, containers: containers, engines: configuration.engines, region: configuration.region,
-                jurisdiction: configuration.jurisdiction,
-                logger: logger),
+                store: store, containers: containers, engines: configuration.engines, meter: configuration.meter,
+                region: configuration.region, jurisdiction: configuration.jurisdiction, logger: logger),
             admission: HostAdmission(
                 home: configuration.home, show: configuration.showPairing, closed: configuration.closed,
                 groups: configuration.groups),

@@ -1,6 +1,7 @@
 public import CargoArtifact
 public import CargoClient
 public import CargoEndpoints
+public import CargoMeter
 public import CargoRunner
 public import CargoWire
 public import SystemPackage
@@ -27,6 +28,9 @@ public struct AgentConfiguration: Sendable {
     public var engines: FilePath
     /// What answers requests to models; nil: this host serves none.
     public var models: (any ModelService)?
+
+    /// What measures this host for its offers; nil: it says nothing of itself.
+    public var meter: HostMeter?
 
     /// What is kept and passed on of each job's log.
     public var logLimits = LogLimits()

@@ -1,5 +1,6 @@
 import CargoArtifact
 import CargoEngines
+import CargoMeter
 import CargoRunner
 import CargoStore
 import CargoWire
@@ -17,6 +18,7 @@ actor HostOffer {
     private let containers: ContainerSettings?
     /// The owner's list.
     private let engines: FilePath
+    private let meter: HostMeter?
     private let logger: Logger
     private var known: (capabilities: HostCapabilities, at: ContinuousClock.Instant)?
 
@@ -24,14 +26,15 @@ actor HostOffer {
     private let jurisdiction: String?
 
     init(
-        store: CargoStore, containers: ContainerSettings?, engines: FilePath, region: String? = nil, jurisdiction: String? = nil,
-        logger: Logger
+        store: CargoStore, containers: ContainerSettings?, engines: FilePath, meter: HostMeter? = nil, region: String? = nil,
+        jurisdiction: String? = nil, logger: Logger
     ) {
         self.store = store
         self.region = region
         self.jurisdiction = jurisdiction
         self.containers = containers
         self.engines = engines
+        self.meter = meter
         self.logger = logger
     }
 
@@ -49,6 +52,7 @@ actor HostOffer {
         var capabilities = HostOffer.machine(images: images, engines: kinds)
         capabilities.region = region
         capabilities.jurisdiction = jurisdiction
+        capabilities.metrics = await meter?.current()
         known = (capabilities, .now)
         return capabilities
     }

@@ -16,6 +16,7 @@ struct Exchange: Sendable {
         var path: String
         var body: [UInt8]?
         var accept = "application/json"
+        var bearer: String?
     }
 
     /// Calls `answer` with the head and then reads what it asks for. Throws `ModelFailure` or what `answer` throws; cancellation
@@ -50,13 +51,16 @@ struct Exchange: Sendable {
         head.headers = [
             "Host": dial.hostHeader, "User-Agent": "longshore", "Accept": call.accept, "Connection": "close",
         ]
+        if let bearer = call.bearer { head.headers.add(name: "Authorization", value: "Bearer " + bearer) }
         if let body = call.body {
             head.headers.add(name: "Content-Type", value: "application/json")
             head.headers.add(name: "Content-Length", value: String(body.count))
         }
-        try await outbound.write(.head(head))
-        if let body = call.body { try await outbound.write(.body(.byteBuffer(ByteBuffer(bytes: body)))) }
-        try await outbound.write(.end(nil))
+        var request: [HTTPClientRequestPart] = [.head(head)]
+        if let body = call.body { request.append(.body(.byteBuffer(ByteBuffer(bytes: body)))) }
+        request.append(.end(nil))
+        // A server may answer and close before it has read everything; what it said counts, not that nobody listens any more.
+        try? await outbound.write(contentsOf: request)
         guard case .head(let answer)? = try await parts.next() else {
             throw ModelFailure(
                 .unavailable, message: "The model server at \(dial.description) closed the connection without an answer.")

@@ -23,11 +23,20 @@ public struct ModelServer: Sendable {
         self.isOneAccounts = isOneAccounts
     }
 
+    /// The server at an address that a person wrote.
+    public init(_ address: EndpointAddress, dialect: Dialect = .openAI, bounds: ServerBounds = ServerBounds()) {
+        self.init(address.dial, dialect: dialect, basePath: address.basePath ?? "/v1", bounds: bounds)
+    }
+
     private var exchange: Exchange { Exchange(dial: dial, bounds: bounds) }
 
     /// A plain GET with at most `limit` bytes of answer, all of it within `time`. Throws `ModelFailure`.
-    @concurrent public func get(_ path: String, limit: Int, within time: Duration) async throws -> (status: Int, body: [UInt8]) {
-        try await small(Exchange.Call(path: path), limit: limit, within: time)
+    ///
+    /// - Parameter bearer: for our own status page; no request to a model carries a credential.
+    @concurrent public func get(
+        _ path: String, limit: Int, within time: Duration, bearer: String? = nil
+    ) async throws -> (status: Int, body: [UInt8]) {
+        try await small(Exchange.Call(path: path, bearer: bearer), limit: limit, within: time)
     }
 
     /// A plain POST of JSON, likewise.

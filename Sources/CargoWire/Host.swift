@@ -18,13 +18,15 @@ public struct HostCapabilities: Hashable, Sendable, Codable {
     public var jurisdiction: String?
     /// Set by the coordinator, never by the host and never on the wire: the circles that it serves; nil for everyone.
     public var circles: [String]?
+    /// What it measured of itself, some seconds ago.
+    public var metrics: HostMetrics?
 
     public init(kinds: [String]? = nil) { self.kinds = kinds }
 
     enum CodingKeys: String, CodingKey {
         case kinds, docker, images, encryption
         case maxContextTier = "max_context_tier"
-        case cpu, memory, region, models, jurisdiction
+        case cpu, memory, region, models, jurisdiction, metrics
     }
 }
 

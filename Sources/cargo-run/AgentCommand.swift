@@ -4,6 +4,7 @@ import CargoArtifact
 import CargoClient
 import CargoEndpoints
 import CargoEngines
+import CargoMeter
 import CargoRunner
 import CargoSigning
 import CargoStore
@@ -109,6 +110,13 @@ struct AgentCommand: AsyncParsableCommand {
     @Option(name: .customLong("model-idle"), help: "How long a model stays loaded that nobody asks (15m); 0 keeps it.")
     var modelIdle: Seconds?
 
+    @Option(
+        name: .customLong("status-port"),
+        help: ArgumentHelp(
+            "The port of the status page on 127.0.0.1. Default: a free one; 'cargo-run top --page' prints it.", valueName: "port")
+    )
+    var statusPort: Int = 0
+
     @OptionGroup var hostLimits: HostLimits
 
     @Option(help: ArgumentHelp("Seconds that running jobs get at a shutdown.", valueName: "seconds"))
@@ -128,6 +136,7 @@ struct AgentCommand: AsyncParsableCommand {
             throw ValidationError("--scan-port is a port from 1 to 65535, given 64 times at most.")
         }
         _ = try attached()
+        guard (0...65535).contains(statusPort) else { throw ValidationError("--status-port is a port up to 65535.") }
         guard drain >= 0, drain <= 86400 else { throw ValidationError("--drain is a number of seconds up to 86400.") }
     }
 
@@ -175,13 +184,18 @@ struct AgentCommand: AsyncParsableCommand {
         configuration.logLimits = hostLimits.log
         configuration.diskRate = hostLimits.diskRate?.bytes
         let house = try house(configuration, logger)
-        configuration.models = ModelServices([house] + (found.map { [$0] } ?? []))
-        // It holds nothing that must be put in order, so it simply ends with the program.
+        let speeds = ModelSpeeds()
+        configuration.models = MeteredModels(ModelServices([house] + (found.map { [$0] } ?? [])), speeds: speeds)
+        configuration.meter = HostMeter(folder: configuration.home, speeds: speeds)
+        let watch = AgentWatch(configuration, port: statusPort, logger: logger)
+        // These hold nothing that must be put in order, so they simply end with the program.
         let looking = Task { await found?.run() }
         let serving = Task { await house.run() }
+        let showing = Task { await watch.run() }
         defer {
             looking.cancel()
             serving.cancel()
+            showing.cancel()
         }
         let group = ServiceGroup(
             configuration: .init(
@@ -236,11 +250,5 @@ struct AgentCommand: AsyncParsableCommand {
         settings.attached = try attached()
         settings.report = { logger.notice("\($0)") }
         return settings.ports.isEmpty && settings.attached.isEmpty ? nil : EndpointService(settings)
-    }
-
-    private func machineName() -> String {
-        var bytes = [CChar](repeating: 0, count: 256)
-        guard gethostname(&bytes, bytes.count - 1) == 0 else { return "host" }
-        return String(decoding: bytes.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
     }
 }

@@ -22,7 +22,9 @@ struct CargoRunProgram: AsyncParsableCommand {
             (signature, policy or sandbox); 127 its command does not exist inside; 128+n killed by signal n.
             """,
         version: "0.1.0",
-        subcommands: [RunCommand.self, AgentCommand.self, CacheCommand.self, EnginesCommand.self, DoctorCommand.self],
+        subcommands: [
+            RunCommand.self, AgentCommand.self, TopCommand.self, CacheCommand.self, EnginesCommand.self, DoctorCommand.self,
+        ],
         defaultSubcommand: RunCommand.self)
 
     static func main() async {
