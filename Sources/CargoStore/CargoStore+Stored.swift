@@ -4,7 +4,7 @@ internal import CargoFiles
 extension CargoStore {
     /// A cargo that is here, its signatures checked by the policy of this moment; nothing is fetched.
     @concurrent public func cargo(_ digest: Digest, policy: VerificationPolicy) async throws -> StoredCargo {
-        try await ingest(from: NoOrigin(digest: digest), digest: digest, policy: policy)
+        try await ingest(from: NoOrigin(digest: digest), digest: digest, as: nil, policy: policy)
     }
 
     /// What the cargos here say about themselves. Blocks.
