@@ -22,6 +22,8 @@ public struct Gateway: Sendable {
     let identity: SigningKey
     /// Where callbacks may go.
     let addresses: AddressPolicy
+    /// Hosts that can be reached at once.
+    public let tunnels = TunnelHub()
 
     /// Bytes of a JSON body at most.
     static let largestJSON = 16 << 20
@@ -77,6 +79,7 @@ public struct Gateway: Sendable {
         addKeys(to: router)
         addGroups(to: router)
         addHostList(to: router)
+        addPlacement(to: router)
         addHealth(to: router)
         try addOpenAPI(to: router)
         return router
