@@ -139,6 +139,7 @@ let package = Package(
                 "CargoScheduler",
                 "CPostgres", "CargoArtifact", "CargoFiles", "CargoWire", crypto, logging, system,
                 .product(name: "GRDB", package: "GRDB.swift"),
+                .product(name: "GRDBSQLite", package: "GRDB.swift"),
             ]),
         room(
             "CargoRegistry",

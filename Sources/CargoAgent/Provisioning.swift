@@ -91,15 +91,12 @@ struct Provisioning: Execution {
             throw Failed(.provisioningFailed, "the claim names no cargo by digest", retryable: false)
         }
         let policy = VerificationPolicy.trusted(try TrustPolicy(contentsOf: trust))
-        let cargo = try await session.call { client in
+        return try await session.call { client in
             let registry = RegistryClient(client, name: reference.name)
             let exact = CargoReference(name: reference.name, selector: .digest(digest))
-            return try await store.ingest(from: RegistryOrigin(registry, reference: exact), digest: digest, policy: policy)
+            return try await store.ingest(
+                from: RegistryOrigin(registry, reference: exact), digest: digest, as: reference, policy: policy)
         }
-        guard cargo.config.name == reference.name.description else {
-            throw Failed(.refused, "\(digest) is \(printable(cargo.config.name)), not \(reference.name)", retryable: false)
-        }
-        return cargo
     }
 
     private func inputs(_ claim: Claim, _ entry: Journal.Entry) async throws -> [RunRequest.Input] {

@@ -33,20 +33,23 @@ public enum StrictJSON {
         guard String(validating: bytes, as: UTF8.self) != nil else {
             throw StrictJSONFailure(reason: "it is not valid UTF-8", offset: 0)
         }
-        var reader = StrictJSONReader(bytes: bytes)
-        let value = try reader.value(depth: 0)
-        reader.skipSpace()
-        guard reader.position == bytes.count else { throw reader.failure("there is more after the value") }
-        return value
+        // The pointer lives in the reader alone, and the reader only within this call.
+        return try bytes.withUnsafeBufferPointer { (bytes) throws(StrictJSONFailure) in
+            var reader = StrictJSONReader(bytes: bytes)
+            let value = try reader.value(depth: 0)
+            reader.skipSpace()
+            guard reader.position == bytes.count else { throw reader.failure("there is more after the value") }
+            return value
+        }
     }
 }
 
 /// Recursive descent over bytes whose UTF-8 is already known to be valid.
 private struct StrictJSONReader {
-    let bytes: [UInt8]
-    var position = 0
+    private let bytes: UnsafeBufferPointer<UInt8>
+    private(set) var position = 0
 
-    init(bytes: [UInt8]) { self.bytes = bytes }
+    init(bytes: UnsafeBufferPointer<UInt8>) { self.bytes = bytes }
 
     func failure(_ reason: String) -> StrictJSONFailure { StrictJSONFailure(reason: reason, offset: position) }
 
@@ -86,8 +89,6 @@ private struct StrictJSONReader {
     private mutating func object(depth: Int) throws(StrictJSONFailure) -> JSONValue {
         position += 1
         var members: [String: JSONValue] = [:]
-        // Keys are compared byte for byte: Swift's `String` would call canonically equivalent ones equal.
-        var keys: Set<[UInt8]> = []
         skipSpace()
         if next == UInt8(ascii: "}") {
             position += 1
@@ -97,7 +98,8 @@ private struct StrictJSONReader {
             skipSpace()
             let start = position
             let key = try string()
-            guard keys.insert(Array(key.utf8)).inserted, members[key] == nil else {
+            // Also two keys that differ in their bytes but are canonically equivalent, which `String` calls equal.
+            guard members[key] == nil else {
                 throw StrictJSONFailure(reason: "the key '\(key.prefix(64))' stands there twice", offset: start)
             }
             skipSpace()
@@ -135,19 +137,24 @@ private struct StrictJSONReader {
 
     private mutating func string() throws(StrictJSONFailure) -> String {
         try take(UInt8(ascii: "\""), "a string")
+        // Most strings have no escape: their bytes are copied once. `out` holds what stood before the last escape.
         var out: [UInt8] = []
+        var start = position
         while let byte = next {
             switch byte {
             case UInt8(ascii: "\""):
+                let rest = UnsafeBufferPointer(rebasing: bytes[start..<position])
                 position += 1
+                if out.isEmpty { return String(decoding: rest, as: UTF8.self) }
+                out += rest
                 return String(decoding: out, as: UTF8.self)
             case UInt8(ascii: "\\"):
+                out += bytes[start..<position]
                 position += 1
                 try escape(into: &out)
+                start = position
             case 0..<0x20: throw failure("a control character stands in a string")
-            default:
-                out.append(byte)
-                position += 1
+            default: position += 1
             }
         }
         throw failure("a string does not end")
@@ -212,7 +219,7 @@ private struct StrictJSONReader {
             if next == UInt8(ascii: "+") || next == UInt8(ascii: "-") { position += 1 }
             guard digits() > 0 else { throw failure("a digit is expected") }
         }
-        let text = String(decoding: bytes[start..<position], as: UTF8.self)
+        let text = String(decoding: UnsafeBufferPointer(rebasing: bytes[start..<position]), as: UTF8.self)
         if isInteger, let integer = Int64(text) { return .integer(integer) }
         guard let number = Double(text), number.isFinite else { throw failure("a number is too large") }
         return .number(number)

@@ -62,6 +62,7 @@ public struct Coordinator: Sendable {
         var hooks = StoreHooks()
         hooks.onCommit = { metrics.committed($0) }
         hooks.onClaim = { metrics.claimed() }
+        hooks.onEnd = { metrics.ended($0) }
         hooks.onLeaseLost = { job, host in
             metrics.leaseLost()
             logger.notice("a host was lost", metadata: ["job": "\(job)", "host": "\(host)"])
@@ -112,9 +113,10 @@ public struct Coordinator: Sendable {
             additionalChannelHandlers: [CloseWhenPeerCloses()], idleTimeout: .seconds(Coordinator.idleSeconds))
         http.httpDecoder = .init(maxHeaderFieldSize: 32 << 10, maxHeaderListSize: 64 << 10, maxHeaderFieldCount: 200)
         let server = HTTPServerBuilder { [gateway, http] responder in
-            TunnelChannel(
-                http: HTTP1Channel(responder: responder, configuration: http), gateway: gateway,
-                patience: .seconds(Coordinator.idleSeconds))
+            LoopBoundChannel(
+                base: TunnelChannel(
+                    http: HTTP1Channel(responder: responder, configuration: http), gateway: gateway,
+                    patience: .seconds(Coordinator.idleSeconds)))
         }
         let application = Application(
             router: try gateway.router(), server: server,

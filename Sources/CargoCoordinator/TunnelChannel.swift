@@ -15,9 +15,10 @@ import NIOWebSocket
 /// is HTTP as the server speaks it. The first bytes decide, so that ordinary requests pass no handler more.
 struct TunnelChannel: ServerChildChannel, HTTPChannelHandler {
     /// What a connection turned out to be, once it has said so.
-    struct Value: ServerChildChannelValue {
+    struct Value: ServerChildChannelValue, LoopBound {
         let channel: any Channel
         let kind: EventLoopFuture<Kind>
+        var loop: any EventLoop { channel.eventLoop }
     }
 
     enum Kind: Sendable {

@@ -83,7 +83,12 @@ struct GatewayError: Error, Hashable, Sendable {
                 "Upload these outputs as they are listed, then complete again: \(paths.joined(separator: ", ")).")
         case .quotaExceeded(let most):
             self.init(
-                429, "quota_exceeded", "This account has \(most) queued jobs, its quota; wait for some to end or cancel some.")
+                403, "quota_exceeded", "This account has \(most) queued jobs, its quota; wait for some to end or cancel some.")
+        case .byteQuotaExceeded(let most):
+            self.init(
+                403, "quota_exceeded",
+                "This account keeps all of its \(most) bytes; acknowledge results that have arrived, or ask the operator for more."
+            )
         case .unavailable(let reason):
             let full = reason.contains("disk is full") || reason.contains("No space left")
             self = full ? .diskFull : GatewayError(503, "unavailable", "The coordinator could not keep this; send it again.")
@@ -144,6 +149,12 @@ enum Answer {
 
     static func json(_ value: some Encodable, status: HTTPResponse.Status = .ok) throws -> Response {
         bytes(ByteBuffer(bytes: try encoder.encode(value)), status: status)
+    }
+
+    static func json(_ job: Job, status: HTTPResponse.Status = .ok) -> Response {
+        var writer = JSONWriter()
+        job.write(into: &writer)
+        return bytes(ByteBuffer(bytes: writer.bytes), status: status)
     }
 
     static func bytes(_ buffer: ByteBuffer, status: HTTPResponse.Status = .ok, type: String = "application/json") -> Response {

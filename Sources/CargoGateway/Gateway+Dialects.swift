@@ -91,7 +91,7 @@ extension Gateway {
         } catch StoreError.wrongState(let status) {
             throw GatewayError(409, "not_finished", "The job is \(status.rawValue); acknowledge it once it has ended.")
         }
-        return try Answer.json(try await describe(key))
+        return Answer.json(try await describe(key))
     }
 
     /// The text of a cargo that speaks in events; nil when it said no token.

@@ -41,26 +41,26 @@ extension Gateway {
         router.post("/jobs/:id/complete") { request, context in
             let principal = try caller(request, .host)
             let bytes = try await bytes(of: request, limit: Gateway.largestReport)
-            return try Answer.json(try await complete(try jobID(context), bytes, principal))
+            return Answer.json(try await complete(try jobID(context), bytes, principal))
         }
         router.post("/jobs/:id/fail") { request, context in
             let principal = try caller(request, .host)
             let bytes = try await bytes(of: request, limit: 1 << 20)
-            return try Answer.json(try await fail(try jobID(context), bytes, principal))
+            return Answer.json(try await fail(try jobID(context), bytes, principal))
         }
     }
 
     // MARK: What REST and the tunnel call
 
     func heartbeat(_ id: JobID, _ bytes: [UInt8], _ principal: Principal) async throws -> HeartbeatReply {
-        let beat = try StrictJSON.decode(Heartbeat.self, from: bytes, limit: Gateway.largestReport)
+        let beat = try Gateway.read(Heartbeat.self, from: bytes, limit: Gateway.largestReport)
         try check(beat.lease, principal)
         try check(beat)
         return try await queue.heartbeat(id, fitting(beat))
     }
 
     func complete(_ id: JobID, _ bytes: [UInt8], _ principal: Principal) async throws -> Job {
-        let completion = try StrictJSON.decode(Completion.self, from: bytes, limit: Gateway.largestReport)
+        let completion = try Gateway.read(Completion.self, from: bytes, limit: Gateway.largestReport)
         try check(completion.lease, principal)
         try check(completion)
         do {
@@ -82,7 +82,7 @@ extension Gateway {
     }
 
     func claim(_ bytes: [UInt8], _ principal: Principal, isGone: @Sendable () -> Bool) async throws -> GrantedClaim? {
-        let ask = try StrictJSON.decode(ClaimRequest.self, from: bytes, limit: 1 << 20)
+        let ask = try Gateway.read(ClaimRequest.self, from: bytes, limit: 1 << 20)
         let host = try actingHost(principal, named: ask.host)
         let wait = ask.wait ?? 0
         guard (0...60).contains(wait) else { throw GatewayError(422, "invalid_claim", "'wait' is from 0 to 60 seconds.") }
@@ -156,7 +156,7 @@ extension Gateway {
             try await queue.store.undelivered(granted)
             return Response(status: .noContent)
         }
-        return Answer.bytes(ByteBuffer(bytes: try JobSpec.claim(granted)))
+        return Answer.bytes(ByteBuffer(bytes: JobSpec.claim(granted)))
     }
 
     private func check(_ beat: Heartbeat) throws {

@@ -25,18 +25,19 @@ extension Gateway {
                 await tunnels.cancelled(key.id.description, on: host)
             }
             let answer = try await describe(key)
-            return try Answer.json(answer, status: record.state.status.isFinal ? .ok : .accepted)
+            return Answer.json(answer, status: record.state.status.isFinal ? .ok : .accepted)
         }
         router.post("/jobs/:id/replay") { request, context in
             let principal = try caller(request, .write)
             let key = try key(context, principal)
             _ = try await queue.store.replay(key, actor: "account:\(principal.account)")
-            return try Answer.json(try await describe(key), status: .accepted)
+            return Answer.json(try await describe(key), status: .accepted)
         }
         router.get("/jobs/:id/audit") { request, context in try await audit(request, context) }
         router.post("/uploads") { request, _ in
             let principal = try caller(request, .write)
             let announced = request.headers[.contentLength].flatMap { Int64($0) }
+            try queue.store.admit(announced ?? 0, account: principal.account)
             try disk.check(announced ?? 0, .newWork)
             let upload = try await BlobTransfer.store(
                 request.body, in: blobs, size: announced, limit: Gateway.largestFile, under: blobGuard,
@@ -52,11 +53,11 @@ extension Gateway {
 
     private func submit(_ request: Request) async throws -> Response {
         let submission = try await submission(request)
-        if submission.repeated { return try Answer.json(try await describe(submission.job.key), status: .accepted) }
+        if submission.repeated { return Answer.json(try await describe(submission.job.key), status: .accepted) }
         var answer = JobView.job(submission.job, JobResult())
         answer.metadata = submission.metadata
         answer.notice = queue.obstacle(of: submission.job)
-        var response = try Answer.json(answer, status: .accepted)
+        var response = Answer.json(answer, status: .accepted)
         response.headers[.location] = "/jobs/\(submission.job.key.id)"
         return response
     }
@@ -76,7 +77,7 @@ extension Gateway {
     ) async throws -> Accepted {
         let principal = try caller(request, .write)
         let bytes = try await bytes(of: request, limit: Gateway.largestJSON)
-        var body = try StrictJSON.decode(JobRequest.self, from: bytes, limit: Gateway.largestJSON)
+        var body = try Gateway.read(JobRequest.self, from: bytes, limit: Gateway.largestJSON)
         if body.model != nil, body.input == nil {
             // What is for the model may stand beside the job's own fields, as in a request that is answered at once.
             body.input = .object(try ModelAsk.fields(bytes).filter { !JobIntake.jobFields.contains($0.key) })
@@ -139,7 +140,7 @@ extension Gateway {
         let key = try key(context, principal)
         let wait = try wait(request, most: 60)
         let (record, result, metadata) = try await queue.job(key, wait: wait)
-        return try Answer.json(try view(record, result, metadata: metadata))
+        return Answer.json(try view(record, result, metadata: metadata))
     }
 
     /// The job with what stands in its way.

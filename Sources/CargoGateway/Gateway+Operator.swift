@@ -30,24 +30,33 @@ extension Gateway {
         }
         router.get("/metrics") { request, _ in
             let principal = try caller(request, .read)
-            guard principal.may(.admin) else { return try await ownMetrics(principal) }
-            let text = metrics.text(
-                GatewayMetrics.Now(
-                    counts: try await queue.store.counts(), wall: queue.settings.clocks.wall(),
-                    webhookLag: try await queue.outbox.webhookLag(), freeBytes: disk.freeBytes))
-            return Answer.bytes(ByteBuffer(string: text), type: "text/plain; version=0.0.4")
+            let figures = principal.may(.admin) ? try await allFigures() : try await ownFigures(principal)
+            // Prometheus names its own formats; whoever names JSON gets JSON.
+            var response =
+                request.headers[.accept]?.contains("application/json") == true
+                ? Answer.bytes(ByteBuffer(bytes: figures.json))
+                : Answer.bytes(ByteBuffer(string: figures.text), type: "text/plain; version=0.0.4")
+            response.headers[.vary] = "Accept"
+            return response
         }
     }
 
+    private func allFigures() async throws -> MetricFigures {
+        metrics.figures(
+            GatewayMetrics.Now(
+                counts: try await queue.store.counts(), wall: queue.settings.clocks.wall(),
+                webhookLag: try await queue.outbox.webhookLag(), freeBytes: disk.freeBytes, activeHosts: queue.activeHosts,
+                accounts: queue.directory.accountCount))
+    }
+
     /// What a key without the scope `admin` sees: its own account, nothing that others do (RULES.md 17).
-    private func ownMetrics(_ principal: Principal) async throws -> Response {
+    private func ownFigures(_ principal: Principal) async throws -> MetricFigures {
         let view = try await queue.store.queueView(of: principal.account, job: nil)
         let waiting = view.groups.filter { $0.status == .queued }
         let now = queue.settings.clocks.wall().milliseconds
-        let text = GatewayMetrics.ownText(
+        return GatewayMetrics.ownFigures(
             queued: waiting.reduce(0) { $0 + $1.count },
             running: view.groups.filter { $0.status != .queued && !$0.status.isFinal }.reduce(0) { $0 + $1.count },
             oldestSeconds: waiting.map(\.oldest).min().map { Double(max(0, now - $0.milliseconds)) / 1000 } ?? 0)
-        return Answer.bytes(ByteBuffer(string: text), type: "text/plain; version=0.0.4")
     }
 }

@@ -38,7 +38,7 @@ extension Gateway {
                 throw GatewayError(
                     409, "not_finished", "The job is \(record.state.status.rawValue); wait with GET /jobs/{id}?wait=30s.")
             }
-            return try Answer.json(try view(record, result, metadata: metadata))
+            return Answer.json(try view(record, result, metadata: metadata))
         }
     }
 

@@ -46,7 +46,7 @@ extension Gateway {
             var job = try await describe(try await sharedKey(context))
             // What the owner wrote beside the job is the owner's.
             job.metadata = nil
-            return try Answer.json(job)
+            return Answer.json(job)
         }
         router.get("/shared/:token/events") { request, context in try await events(request, try await sharedKey(context)) }
         router.get("/shared/:token/logs") { request, context in try await logs(request, try await sharedKey(context)) }

@@ -40,7 +40,7 @@ extension Gateway {
                 granted = try await claim(bytes, principal, isGone: { Task.isCancelled })
                 guard let granted else { return try await reply(stream, 204, []) }
                 try Task.checkCancellation()
-                try await reply(stream, 200, try JobSpec.claim(granted))
+                try await reply(stream, 200, JobSpec.claim(granted))
             case .heartbeat: try await reply(stream, try await heartbeat(try id(opening), bytes, principal))
             case .complete: try await reply(stream, try await complete(try id(opening), bytes, principal))
             case .fail: try await reply(stream, try await fail(try id(opening), bytes, principal))

@@ -1,10 +1,19 @@
-import CargoQueue
+import CargoArtifact
+public import CargoQueue
+import CargoWire
 import Synchronization
 
-/// Counts since the start, in Prometheus' text format (exposition format 0.0.4). No label comes from a caller.
+/// Counts since the start. No label comes from a caller.
 public final class GatewayMetrics: Sendable {
+    private struct Ends {
+        var completed = 0
+        /// Of those, from submit to end.
+        var milliseconds: Int64 = 0
+    }
+
     private let claims = Atomic<Int>(0)
     private let leasesLost = Atomic<Int>(0)
+    private let ends = Mutex(Ends())
     private let commits = Mutex(Histogram(bounds: [1, 2, 4, 8, 16, 32, 64, 128, 256, 512]))
 
     public init() {}
@@ -13,44 +22,100 @@ public final class GatewayMetrics: Sendable {
     public func claimed() { claims.add(1, ordering: .relaxed) }
     public func leaseLost() { leasesLost.add(1, ordering: .relaxed) }
 
+    public func ended(_ job: JobRecord) {
+        guard job.state.status == .complete, let end = job.finishedAt else { return }
+        ends.withLock {
+            $0.completed += 1
+            $0.milliseconds += end.milliseconds - job.createdAt.milliseconds
+        }
+    }
+
     /// What is asked for at the moment of a scrape.
     struct Now {
         var counts: StoreCounts
         var wall: Timestamp
         var webhookLag: Double
         var freeBytes: Int64?
+        var activeHosts: Int
+        var accounts: Int
     }
 
-    func text(_ now: Now) -> String {
+    func figures(_ now: Now) -> MetricFigures {
         let age = now.counts.oldest.map { max(0, Double(now.wall.milliseconds - $0.milliseconds) / 1000) } ?? 0
-        var text = Self.one("longshore_jobs_queued", "gauge", "Jobs waiting for a host.", now.counts.queued)
-        text += Self.one("longshore_queue_oldest_seconds", "gauge", "Age of the oldest job that could run now.", age)
-        text += Self.one("longshore_leases", "gauge", "Attempts that run under a lease.", now.counts.leases)
-        text += Self.one(
-            "longshore_claims_total", "counter", "Leases that were granted.", claims.load(ordering: .relaxed))
-        text += Self.one(
-            "longshore_leases_lost_total", "counter", "Attempts whose host was lost.", leasesLost.load(ordering: .relaxed))
-        text += Self.one(
-            "longshore_webhook_lag_seconds", "gauge", "How long the oldest callback that is due has waited.", now.webhookLag)
-        if let free = now.freeBytes {
-            text += Self.one("longshore_disk_free_bytes", "gauge", "Room on the data folder's disk.", free)
-        }
+        let ends = ends.withLock { $0 }
         let commits = commits.withLock { $0 }
-        text += Self.one("longshore_commits_total", "counter", "Commits of the job store.", commits.count)
-        text += Self.one("longshore_writes_total", "counter", "Writes that shared those commits.", commits.sum)
-        text += commits.text("longshore_commit_batch", "Writes of one commit.")
-        return text
+        var figures = MetricFigures(queued: now.counts.queued, running: now.counts.leases, oldestSeconds: age)
+        figures.add("claims_total", "counter", "Leases that were granted.", claims.load(ordering: .relaxed))
+        figures.add("leases_lost_total", "counter", "Attempts whose host was lost.", leasesLost.load(ordering: .relaxed))
+        figures.add("jobs_completed_total", "counter", "Jobs that completed.", ends.completed)
+        figures.add(
+            "job_seconds_total", "counter", "Time of those jobs from submit to end.", Double(ends.milliseconds) / 1000)
+        figures.add("hosts_active", "gauge", "Hosts that asked for work in the last ten minutes.", now.activeHosts)
+        figures.add("accounts", "gauge", "Accounts that have a key.", now.accounts)
+        figures.add("webhook_lag_seconds", "gauge", "How long the oldest callback that is due has waited.", now.webhookLag)
+        if let free = now.freeBytes { figures.add("disk_free_bytes", "gauge", "Room on the data folder's disk.", free) }
+        figures.add("commits_total", "counter", "Commits of the job store.", commits.count)
+        figures.add("writes_total", "counter", "Writes that shared those commits.", commits.sum)
+        figures.histogram = commits.text("longshore_commit_batch", "Writes of one commit.")
+        figures.also = [
+            "total_jobs_completed": .integer(Int64(ends.completed)), "active_hosts": .integer(Int64(now.activeHosts)),
+            "total_users": .integer(Int64(now.accounts)),
+            "avg_job_latency_ms": .number(
+                ends.completed == 0 ? 0 : (Double(ends.milliseconds) / Double(ends.completed)).rounded()),
+        ]
+        return figures
     }
 
-    /// The same of one account.
-    static func ownText(queued: Int, running: Int, oldestSeconds: Double) -> String {
-        one("longshore_jobs_queued", "gauge", "Jobs waiting for a host.", queued)
-            + one("longshore_queue_oldest_seconds", "gauge", "Age of the oldest job that could run now.", oldestSeconds)
-            + one("longshore_leases", "gauge", "Attempts that run under a lease.", running)
+    /// Those of one account.
+    static func ownFigures(queued: Int, running: Int, oldestSeconds: Double) -> MetricFigures {
+        MetricFigures(queued: queued, running: running, oldestSeconds: oldestSeconds)
+    }
+}
+
+/// What one look at the metrics gives, in either format.
+struct MetricFigures {
+    private struct Figure {
+        var name: String
+        var type: String
+        var help: String
+        var value: Double
     }
 
-    private static func one(_ name: String, _ type: String, _ help: String, _ value: some Numeric) -> String {
-        "# HELP \(name) \(help)\n# TYPE \(name) \(type)\n\(name) \(value)\n"
+    private var figures: [Figure] = []
+    /// Of the text alone.
+    var histogram = ""
+    /// Of the object alone: the names under which simpler dashboards look for some.
+    var also: [String: JSONValue] = [:]
+
+    init(queued: Int, running: Int, oldestSeconds: Double) {
+        add("jobs_queued", "gauge", "Jobs waiting for a host.", queued)
+        add("queue_oldest_seconds", "gauge", "Age of the oldest job that could run now.", oldestSeconds)
+        add("leases", "gauge", "Attempts that run under a lease.", running)
+    }
+
+    mutating func add(_ name: String, _ type: String, _ help: String, _ value: Double) {
+        figures.append(Figure(name: name, type: type, help: help, value: value))
+    }
+
+    mutating func add(_ name: String, _ type: String, _ help: String, _ value: some BinaryInteger) {
+        add(name, type, help, Double(value))
+    }
+
+    /// Prometheus' text format (exposition format 0.0.4).
+    var text: String {
+        var text = ""
+        for figure in figures {
+            let whole = figure.value == figure.value.rounded() && abs(figure.value) < 1e15
+            text += "# HELP longshore_\(figure.name) \(figure.help)\n# TYPE longshore_\(figure.name) \(figure.type)\n"
+            text += "longshore_\(figure.name) \(whole ? String(Int64(figure.value)) : String(figure.value))\n"
+        }
+        return text + histogram
+    }
+
+    var json: [UInt8] {
+        var members = also
+        for figure in figures { members[figure.name] = .number(figure.value) }
+        return CanonicalJSON.encode(.object(members))
     }
 }
 

@@ -48,7 +48,7 @@ struct JobIntake: Sendable {
         guard (1...100).contains(attempts) else { throw invalid("attempts", "is from 1 to 100") }
         if let timeout = request.timeout, timeout.value <= 0 { throw invalid("timeout", "is more than 0 seconds") }
         guard (request.args?.count ?? 0) <= JobIntake.mostArguments else { throw invalid("args", "has at most 10,000 entries") }
-        let metadata = try request.metadata.map { try Answer.encoder.encode($0) }
+        let metadata = request.metadata.map { Data(CanonicalJSON.encode($0)) }
         if request.model != nil {
             var job = try ask(of: request, wanted).job(account: account, idempotency: idempotency)
             (job.id, job.tier, job.priority, job.maxAttempts) = (id, tier, priority, max(attempts, job.maxAttempts))
@@ -288,44 +288,53 @@ enum RelativePath {
 
 /// A job as its host sees it, encoded once at submit: id, attempt and lease are set before it without decoding it again.
 enum JobSpec {
-    private struct Fields: Encodable {
-        var job: ClaimedJob
-
-        enum Key: String, CodingKey {
-            case tier, priority, cargo, digest, image, command, args, env, input, params, files, resources, timeout, request
-        }
-
-        func encode(to encoder: any Encoder) throws {
-            var container = encoder.container(keyedBy: Key.self)
-            try container.encode(job.tier, forKey: .tier)
-            try container.encode(job.priority, forKey: .priority)
-            try container.encodeIfPresent(job.cargo, forKey: .cargo)
-            try container.encodeIfPresent(job.digest, forKey: .digest)
-            try container.encodeIfPresent(job.image, forKey: .image)
-            try container.encodeIfPresent(job.command, forKey: .command)
-            try container.encodeIfPresent(job.args, forKey: .args)
-            try container.encodeIfPresent(job.env, forKey: .env)
-            try container.encodeIfPresent(job.input, forKey: .input)
-            try container.encodeIfPresent(job.params, forKey: .params)
-            try container.encode(job.files, forKey: .files)
-            try container.encodeIfPresent(job.resources, forKey: .resources)
-            try container.encodeIfPresent(job.timeout, forKey: .timeout)
-            try container.encodeIfPresent(job.request, forKey: .request)
-        }
+    /// `ClaimedJob` without id and attempt; what is rare goes through its own encoder.
+    static func encode(_ job: ClaimedJob) throws -> Data {
+        var writer = JSONWriter(capacity: 1024)
+        writer.beginObject()
+        if let args = job.args { writer.field("args", .array(args.map(JSONValue.string))) }
+        if let cargo = job.cargo { writer.field("cargo", cargo) }
+        if let command = job.command { writer.field("command", .array(command.map(JSONValue.string))) }
+        if let digest = job.digest { writer.field("digest", digest) }
+        if let env = job.env { writer.field("env", .object(env.mapValues(JSONValue.string))) }
+        try encode(job.files, as: "files", into: &writer)
+        if let image = job.image { writer.field("image", image) }
+        if let input = job.input { writer.field("input", input) }
+        if let params = job.params { writer.field("params", .object(params)) }
+        writer.field("priority", job.priority)
+        if let request = job.request { try encode(request, as: "request", into: &writer) }
+        if let resources = job.resources { try encode(resources, as: "resources", into: &writer) }
+        writer.field("tier", job.tier)
+        if let timeout = job.timeout { try encode(timeout, as: "timeout", into: &writer) }
+        writer.endObject()
+        return Data(writer.bytes)
     }
 
-    static func encode(_ job: ClaimedJob) throws -> Data { try Answer.encoder.encode(Fields(job: job)) }
+    private static func encode(_ value: some Encodable, as name: StaticString, into writer: inout JSONWriter) throws {
+        writer.key(name)
+        writer.raw(try Answer.encoder.encode(value))
+    }
+
+    private static func encode(_ files: [ClaimedJob.File], as name: StaticString, into writer: inout JSONWriter) throws {
+        writer.key(name)
+        writer.raw(files.isEmpty ? Data("[]".utf8) : try Answer.encoder.encode(files))
+    }
 
     /// `{"job":{"id":…,"attempt":…,"account":…,SPEC},"lease":…}`.
-    static func claim(_ granted: GrantedClaim) throws -> [UInt8] {
-        var bytes = Array(
-            #"{"job":{"id":"\#(granted.job.key.id)","attempt":\#(granted.job.state.attempt),"account":"\#(granted.job.key.account)","#
-                .utf8)
-        // The spec is an object with at least `tier`: behind its brace stands a field.
-        bytes += granted.spec.dropFirst()
-        bytes += Array(#","lease":"#.utf8)
-        bytes += try Answer.encoder.encode(granted.lease)
-        bytes.append(125)
-        return bytes
+    static func claim(_ granted: GrantedClaim) -> [UInt8] {
+        var writer = JSONWriter(capacity: granted.spec.count + 512)
+        writer.beginObject()
+        writer.key("job")
+        writer.beginObject()
+        writer.field("id", granted.job.key.id.description)
+        writer.field("attempt", granted.job.state.attempt)
+        writer.field("account", String(granted.job.key.account))
+        // The spec is an object with at least `tier`: between its braces stands a field.
+        writer.raw(granted.spec.dropFirst().dropLast())
+        writer.endObject()
+        writer.key("lease")
+        granted.lease.write(into: &writer)
+        writer.endObject()
+        return writer.bytes
     }
 }

@@ -16,7 +16,7 @@ public struct CargoTemplate: Sendable {
         for (file, _) in files where try folder.status(file) != nil {
             throw SourceFailure(path.appending(file).string, "exists already; choose an empty folder")
         }
-        for (file, text) in files { try folder.writeDurably(file, Array(text.utf8), permissions: 0o644) }
+        for (file, bytes) in files { try folder.writeDurably(file, bytes, permissions: 0o644) }
         return files.map(\.0)
     }
 
@@ -29,7 +29,7 @@ public struct CargoTemplate: Sendable {
         return CargoName("example/" + joined) == nil ? "hello" : String(joined)
     }
 
-    private func contents(name: String) -> [(String, String)] {
+    private func contents(name: String) -> [(String, [UInt8])] {
         let head = """
             # yaml-language-server: $schema=../docs/cargo.schema.json
             name: example/\(name)
@@ -37,15 +37,25 @@ public struct CargoTemplate: Sendable {
             kind: \(kind.rawValue)
 
             """
-        let ignore = (".cargoignore", ".git\n.env\n*.md\n")
+        func text(_ name: String, _ text: String) -> (String, [UInt8]) { (name, Array(text.utf8)) }
+        let ignore = text(".cargoignore", ".git\n.env\n*.md\n")
         switch kind {
-        case .process, .engine: return [("cargo.yaml", head + process), ("main.sh", CargoTemplate.script), ignore]
-        case .container: return [("cargo.yaml", head + CargoTemplate.container), ("README.md", CargoTemplate.imageNote), ignore]
-        case .gguf, .onnx: return [("cargo.yaml", head + model), ("README.md", modelNote), ignore]
+        case .process, .engine:
+            return [text("cargo.yaml", head + process), text("main.sh", CargoTemplate.script), ignore]
+        case .container:
+            return [
+                text("cargo.yaml", head + CargoTemplate.container), ("image.tar", ExampleFiles.image()),
+                text("README.md", CargoTemplate.imageNote), ignore,
+            ]
+        case .gguf, .onnx:
+            let bytes = kind == .gguf ? ExampleFiles.gguf() : ExampleFiles.onnx()
+            return [
+                text("cargo.yaml", head + model), ("model.\(kind.rawValue)", bytes), text("README.md", modelNote), ignore,
+            ]
         case .wasm:
             return [
-                ("cargo.yaml", head + CargoTemplate.wasm), ("main.wat", CargoTemplate.wat), ("README.md", CargoTemplate.watNote),
-                ignore,
+                text("cargo.yaml", head + CargoTemplate.wasm), ("main.wasm", ExampleFiles.wasm()),
+                text("main.wat", CargoTemplate.wat), text("README.md", CargoTemplate.watNote), ignore,
             ]
         }
     }
@@ -72,13 +82,13 @@ public struct CargoTemplate: Sendable {
     private static let container = """
         description: Runs a command of an image that travels inside the cargo.
         image: {bundled: image.tar}
-        command: [/bin/echo, hello]
+        command: [/hello]
         resources: {cpu: 1, memory: 256MiB, pids: 64, time: 5m}
 
         """
 
     private static let imageNote = """
-        Put the image beside cargo.yaml before packing:
+        image.tar holds one program that says hello. Put your own image in its place, and its command into cargo.yaml:
 
             docker save -o image.tar alpine:3.20
 
@@ -86,7 +96,7 @@ public struct CargoTemplate: Sendable {
 
     private var model: String {
         """
-        description: A model.
+        description: \(kind == .gguf ? "A chat model with random weights." : "Multiplies rows of four numbers with a matrix.")
         model:
           weights: model.\(kind.rawValue)
         # memory is estimated from the model's header when it is left out
@@ -97,7 +107,8 @@ public struct CargoTemplate: Sendable {
 
     private var modelNote: String {
         """
-        Put model.\(kind.rawValue) beside cargo.yaml before packing. The files of a split model, and an ONNX model's external
+        model.\(kind.rawValue) is \(kind == .gguf ? "a llama of a few hundred kilobytes with random weights" : "one multiplication"). Put your own
+        model in its place before packing. The files of a split model, and an ONNX model's external
         data, are found from the first file and become layers of their own.
 
         """
@@ -124,7 +135,7 @@ public struct CargoTemplate: Sendable {
         """#
 
     private static let watNote = """
-        Translate the module before packing:
+        main.wasm is main.wat, translated:
 
             wat2wasm main.wat -o main.wasm
 

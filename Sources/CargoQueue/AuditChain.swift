@@ -10,10 +10,16 @@ public enum AuditChain {
     public static func hash(_ transition: Transition, of id: JobID, after previous: Data) -> Data {
         var hasher = SHA256()
         hasher.update(data: previous)
-        let head =
-            "longshore.audit.v1\n\(id)\n\(transition.sequence)\n\(transition.at.milliseconds)\n\(transition.actor)\n"
-            + "\(transition.status.rawValue)\n\(transition.attempt)\n\(transition.host ?? "")\n"
-        hasher.update(data: Data(head.utf8))
+        var head: [UInt8] = []
+        head.reserveCapacity(256)
+        for field in [
+            "longshore.audit.v1", id.description, String(transition.sequence), String(transition.at.milliseconds),
+            transition.actor, transition.status.rawValue, String(transition.attempt), transition.host ?? "",
+        ] {
+            head += field.utf8
+            head.append(10)
+        }
+        hasher.update(data: head)
         hasher.update(data: transition.detail)
         return Data(hasher.finalize())
     }
@@ -42,8 +48,10 @@ public enum AuditChain {
 /// Lower-case hexadecimal digits.
 public func hexadecimal(_ bytes: some Sequence<UInt8>) -> String {
     var text: [UInt8] = []
+    text.reserveCapacity(2 * bytes.underestimatedCount)
     for byte in bytes {
-        for digit in [byte >> 4, byte & 15] { text.append(digit < 10 ? digit + 48 : digit + 87) }
+        text.append(byte >> 4 < 10 ? byte >> 4 + 48 : byte >> 4 + 87)
+        text.append(byte & 15 < 10 ? byte & 15 + 48 : byte & 15 + 87)
     }
     return String(decoding: text, as: UTF8.self)
 }

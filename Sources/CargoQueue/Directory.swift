@@ -200,6 +200,9 @@ public final class Directory: Sendable {
 
     // MARK: Hosts
 
+    /// Accounts that have a key.
+    public var accountCount: Int { ring.withLock { Set($0.byID.values.map(\.record.account)).count } }
+
     public func host(_ id: String) -> HostRecord? { known.withLock { $0[id] } }
 
     /// Everyone's, by id.
@@ -262,7 +265,5 @@ public final class Directory: Sendable {
 
 /// Unguessable text from the system's random source.
 enum RandomText {
-    static func hexadecimal(bytes: Int) -> String {
-        CargoQueue.hexadecimal((0..<bytes).map { _ in UInt8.random(in: .min ... .max) })
-    }
+    static func hexadecimal(bytes: Int) -> String { CargoQueue.hexadecimal(PooledRandom.bytes(bytes)) }
 }

@@ -1,5 +1,6 @@
 import Foundation
 import GRDB
+import Synchronization
 
 /// The one thread that writes to a database: what waits when it is free shares one COMMIT, so that one fsync serves many.
 ///
@@ -65,6 +66,26 @@ final class GroupCommit: @unchecked Sendable {
             condition.unlock()
             if !accepted { item.finish(StoreError.unavailable("The coordinator is shutting down.")) }
         }
+    }
+
+    /// The same from a thread that may block.
+    func performAndWait(_ body: @escaping (Database) throws -> Void) throws {
+        let done = DispatchSemaphore(value: 0)
+        let failure = Mutex<(any Error)?>(nil)
+        let item = Item(
+            run: { database, _ in try body(database) },
+            finish: { error in
+                failure.withLock { $0 = error }
+                done.signal()
+            })
+        condition.lock()
+        let accepted = !stopped
+        if accepted { queue.append(item) }
+        condition.signal()
+        condition.unlock()
+        guard accepted else { return }
+        done.wait()
+        if let error = failure.withLock({ $0 }) { throw error }
     }
 
     /// Commits what waits, then ends the thread.

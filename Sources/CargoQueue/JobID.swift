@@ -17,7 +17,7 @@ public struct JobID: Hashable, Sendable, Comparable, CustomStringConvertible {
     /// A new id of this millisecond, random otherwise, and larger than those that this process made in the same one: who
     /// submits twice is served in that order (RFC 9562, section 6.2, method 2).
     public init(at now: Timestamp) {
-        var random = SystemRandomNumberGenerator()
+        var random = PooledRandom()
         let time = UInt64(clamping: now.milliseconds) << 16 | 0x7000
         let fresh = JobID(high: time | (random.next() & 0x0FFF), low: 0x8000_0000_0000_0000 | (random.next() >> 2))
         // Steps of 40 random bits stay unguessable; 62 bits hold four million of them before the millisecond's own bits rise.
@@ -61,23 +61,22 @@ public struct JobID: Hashable, Sendable, Comparable, CustomStringConvertible {
         low = bytes.suffix(8).reduce(0) { $0 << 8 | UInt64($1) }
     }
 
-    var bytes: Data {
-        var bytes = Data(capacity: 16)
-        for word in [high, low] {
-            for shift in stride(from: 56, through: 0, by: -8) { bytes.append(UInt8(truncatingIfNeeded: word >> shift)) }
-        }
-        return bytes
-    }
+    var bytes: Data { withUnsafeBytes(of: (high.bigEndian, low.bigEndian)) { Data($0) } }
 
     public var description: String {
-        var text: [UInt8] = []
-        text.reserveCapacity(36)
-        for (index, shift) in (0..<32).map({ ($0, 60 - ($0 % 16) * 4) }) {
-            if index == 8 || index == 12 || index == 16 || index == 20 { text.append(45) }
-            let digit = UInt8(truncatingIfNeeded: (index < 16 ? high : low) >> shift) & 15
-            text.append(digit < 10 ? digit + 48 : digit + 87)
+        String(unsafeUninitializedCapacity: 36) { text in
+            var place = 0
+            for index in 0..<32 {
+                if index == 8 || index == 12 || index == 16 || index == 20 {
+                    text[place] = 45
+                    place += 1
+                }
+                let digit = UInt8(truncatingIfNeeded: (index < 16 ? high : low) >> (60 - (index & 15) * 4)) & 15
+                text[place] = digit < 10 ? digit + 48 : digit + 87
+                place += 1
+            }
+            return place
         }
-        return String(decoding: text, as: UTF8.self)
     }
 
     public static func < (left: JobID, right: JobID) -> Bool {

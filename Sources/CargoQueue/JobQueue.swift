@@ -70,8 +70,7 @@ public final class JobQueue: Sendable {
         groups = try await Groups(store: store, clocks: settings.clocks)
         pairings = Pairings(store: store, clocks: settings.clocks)
         board = HostBoard(clocks: settings.clocks)
-        let logs = logs
-        sealing.set { logs.seal($0, attempt: $1) }
+        sealing.set(logs)
     }
 
     /// The same on one SQLite database beside its logs.
@@ -94,9 +93,10 @@ public final class JobQueue: Sendable {
 
     /// The store is made before the logs that it must seal: this stands between them.
     private final class Sealing: Sendable {
-        private let action = Mutex<(@Sendable (JobID, Int) -> Void)?>(nil)
-        func set(_ action: @escaping @Sendable (JobID, Int) -> Void) { self.action.withLock { $0 = action } }
-        func seal(_ id: JobID, _ attempt: Int) { action.withLock { $0 }?(id, attempt) }
+        private let logs = Mutex<LogStore?>(nil)
+        // Not the closure itself: a closure that is read out of a generic box is wrapped once more each time.
+        func set(_ logs: LogStore) { self.logs.withLock { $0 = logs } }
+        func seal(_ id: JobID, _ attempt: Int) { logs.withLock { $0 }?.seal(id, attempt: attempt) }
     }
 
     /// Drives leases and delays until the task is cancelled.
@@ -224,7 +224,7 @@ public final class JobQueue: Sendable {
 
     public func complete(_ id: JobID, _ completion: Completion) async throws -> JobRecord {
         let lease = completion.lease
-        var end = AttemptEnd(outputs: completion.outputs, outcome: try completion.outcome.map { try SQLiteRows.encode($0) })
+        var end = AttemptEnd(outputs: completion.outputs, outcome: completion.outcome)
         (end.answer, end.usage) = (completion.answer, completion.usage)
         if (try? await store.holder(id, lease)) != nil {
             _ = try await logs.flushed(id, attempt: lease.epoch)

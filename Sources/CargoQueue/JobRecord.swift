@@ -79,18 +79,49 @@ public struct TransitionDetail: Hashable, Sendable, Codable {
 
     public init() {}
 
-    /// What the first row of every job says, as the encoder would write it: submits are what a store does most.
-    static func submitted(payload: String, cargo: String?, digest: String?) throws -> Data {
-        let fields = [("cargo", cargo), ("digest", digest), ("payload", payload)].compactMap { name, value in
-            value.map { (name, $0) }
+    /// The bytes that the chain covers: sorted keys, nil left out.
+    var json: Data {
+        var writer = JSONWriter(capacity: 256)
+        writer.beginObject()
+        if let answer {
+            writer.key("answer")
+            writer.beginObject()
+            writer.field("content_type", answer.contentType)
+            writer.field("status", answer.status)
+            writer.endObject()
         }
-        let isPlain = fields.allSatisfy { $0.1.utf8.allSatisfy { $0 >= 32 && $0 < 127 && $0 != 34 && $0 != 92 } }
-        guard isPlain else {
-            var detail = TransitionDetail()
-            (detail.payload, detail.cargo, detail.digest) = (payload, cargo, digest)
-            return try SQLiteRows.encode(detail)
+        if let cargo { writer.field("cargo", cargo) }
+        if let digest { writer.field("digest", digest) }
+        if let error {
+            writer.key("error")
+            error.write(into: &writer)
         }
-        return Data(("{" + fields.map { "\"\($0.0)\":\"\($0.1)\"" }.joined(separator: ",") + "}").utf8)
+        if let exit {
+            writer.key("exit")
+            exit.write(into: &writer)
+        }
+        if let logBytes { writer.field("log_bytes", logBytes) }
+        if let logSHA256 { writer.field("log_sha256", logSHA256) }
+        if let note { writer.field("note", note) }
+        if let outcome { writer.field("outcome", outcome) }
+        if let outputs {
+            writer.key("outputs")
+            outputs.write(into: &writer)
+        }
+        if let payload { writer.field("payload", payload) }
+        if let usage {
+            writer.key("usage")
+            usage.write(into: &writer)
+        }
+        writer.endObject()
+        return Data(writer.bytes)
+    }
+
+    /// What the first row of every job says.
+    static func submitted(payload: String, cargo: String?, digest: String?) -> Data {
+        var detail = TransitionDetail()
+        (detail.payload, detail.cargo, detail.digest) = (payload, cargo, digest)
+        return detail.json
     }
 
     /// The note of a row's stored detail.

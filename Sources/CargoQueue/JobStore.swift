@@ -1,3 +1,4 @@
+public import CargoArtifact
 public import CargoWire
 public import FoundationEssentials
 
@@ -17,6 +18,8 @@ public enum StoreError: Error, Hashable, Sendable {
     case outputsMissing([String])
     /// The account's quota of queued jobs is used up.
     case quotaExceeded(Int)
+    /// The account's quota of bytes is used up.
+    case byteQuotaExceeded(Int64)
     /// The commit failed: nothing of it was kept.
     case unavailable(String)
 }
@@ -53,11 +56,11 @@ public struct AttemptEnd: Sendable {
     public var outputs: [OutputFile]
     public var logBytes: Int64?
     public var logSHA256: String?
-    public var outcome: Data?
+    public var outcome: JSONValue?
     public var answer: AnswerHead?
     public var usage: ModelUsage?
 
-    public init(outputs: [OutputFile] = [], logBytes: Int64? = nil, logSHA256: String? = nil, outcome: Data? = nil) {
+    public init(outputs: [OutputFile] = [], logBytes: Int64? = nil, logSHA256: String? = nil, outcome: JSONValue? = nil) {
         self.outputs = outputs
         self.logBytes = logBytes
         self.logSHA256 = logSHA256
@@ -107,6 +110,8 @@ public protocol JobStore: Sendable {
     func holder(_ id: JobID, _ lease: Lease) async throws -> (key: JobKey, attempt: Int)
     /// The blobs behind a job's input files, HEX by name.
     func files(of key: JobKey) async throws -> [String: String]
+    /// Refuses so many bytes more of an account that is over its quota: asked before they come.
+    func admit(_ bytes: Int64, account: Int64) throws
     /// Makes uploaded bytes known under an id of this account.
     func addUpload(_ upload: Upload, account: Int64) async throws
     func upload(_ id: String, account: Int64) async throws -> Upload?
@@ -157,6 +162,8 @@ public struct StoreHooks: Sendable {
     public var onWebhook: @Sendable () -> Void = {}
     /// A lease was granted.
     public var onClaim: @Sendable () -> Void = {}
+    /// A job came to its end.
+    public var onEnd: @Sendable (JobRecord) -> Void = { _ in }
     /// A host lost its job.
     public var onLeaseLost: @Sendable (JobID, String) -> Void = { _, _ in }
     /// A commit carried so many writes.

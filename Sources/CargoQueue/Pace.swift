@@ -26,6 +26,11 @@ final class Pace: Sendable {
         }
     }
 
+    /// Hosts that asked for work in the last `seconds`.
+    func hosts(since seconds: Double, at now: Uptime) -> Int {
+        state.withLock { state in state.hosts.values.count { $0.at.advanced(bySeconds: seconds) > now } }
+    }
+
     func granted(_ account: Int64, at now: Uptime) {
         state.withLock { state in
             state.grants[account, default: []].append(now)
@@ -57,13 +62,18 @@ final class Pace: Sendable {
 
     /// Why a queued job with this requirement will not start; nil when a known host fits.
     func obstacle(_ requirement: Requirement, at now: Uptime) -> String? {
-        state.withLock { state in
+        state.withLock { state -> String? in
+            // Nearly always one of the first.
+            let isAnyoneFit = state.hosts.values.contains { host in
+                host.at.advanced(bySeconds: memorySeconds) > now && requirement.isVisible(to: host.capabilities)
+                    && requirement.fits(host.capabilities)
+            }
+            if isAnyoneFit { return nil }
             // Hosts that the job's account may not know of are not even counted (RULES.md 17).
             let hosts = state.hosts.values.filter {
                 $0.at.advanced(bySeconds: memorySeconds) > now && requirement.isVisible(to: $0.capabilities)
             }
             if hosts.isEmpty { return "No host has asked for work in the last ten minutes." }
-            if hosts.contains(where: { requirement.fits($0.capabilities) }) { return nil }
             if let model = requirement.model {
                 let serves = hosts.contains { $0.capabilities.models?.contains { $0.id == model } == true }
                 return serves ? "Every host that serves '\(model)' is busy." : "No host serves '\(model)' now."
@@ -95,6 +105,9 @@ extension HostCapabilities {
 extension JobQueue {
     /// What is served now, by host; as this coordinator was told.
     public func servedModels() -> [(host: String, models: [ServedModel])] { pace.models(at: settings.clocks.uptime()) }
+
+    /// Hosts that asked for work in the last ten minutes; a busy one asks again when its job ends.
+    public var activeHosts: Int { pace.hosts(since: 600, at: settings.clocks.uptime()) }
 
     /// Why a job does not start, in one sentence; nil when there is nothing in its way but its turn.
     public func obstacle(of job: JobRecord) -> String? {

@@ -7,10 +7,10 @@ extension SQLiteJobStore {
     /// A job that ended is kept for its own retention, else the store's.
     func scheduleExpiry(_ database: Database, _ record: JobRecord) throws {
         let end = (record.finishedAt ?? settings.clocks.wall()).milliseconds
-        try database.cachedStatement(
-            sql: "INSERT OR IGNORE INTO expiry (at, account, id) "
-                + "SELECT ? + CAST(COALESCE(retention, ?) * 1000 AS INTEGER), account, id FROM payloads WHERE account = ? AND id = ?"
-        ).execute(arguments: [end, settings.retentionSeconds, record.key.account, record.key.id.bytes])
+        try database.run(
+            "INSERT OR IGNORE INTO expiry (at, account, id) "
+                + "SELECT ? + CAST(COALESCE(retention, ?) * 1000 AS INTEGER), account, id FROM payloads WHERE account = ? AND id = ?",
+            [.int(end), .real(settings.retentionSeconds), .int(record.key.account), .id(record.key.id)])
     }
 
     func unscheduleExpiry(_ database: Database, _ key: JobKey) throws {
@@ -20,8 +20,9 @@ extension SQLiteJobStore {
     public func expire(limit: Int) async throws -> Expired {
         let now = settings.clocks.wall().milliseconds
         let oldest = now - Int64(settings.retentionSeconds * 1000)
-        return try await writer.perform { database, _ in
+        return try await writer.perform { [meter] database, effects in
             var expired = Expired()
+            var freed: [Int64: Int64] = [:]
             let due = try Row.fetchAll(
                 database,
                 // What waits for a webhook stays until it is told or given up.
@@ -36,6 +37,7 @@ extension SQLiteJobStore {
                     sql: "DELETE FROM expiry WHERE at = ? AND account = ? AND id = ?", arguments: [row[0], key.account, bytes])
                 guard let record = try SQLiteRows.load(database, key), record.state.status.isFinal else { continue }
                 expired.blobs.formUnion(try Self.release(database, owner: id.description))
+                freed[key.account, default: 0] += try Self.bytes(of: key, in: database)
                 try database.execute(
                     sql: "DELETE FROM webhook_attempts WHERE id IN (SELECT id FROM webhooks WHERE account = ? AND job = ?)",
                     arguments: [key.account, bytes])
@@ -51,12 +53,13 @@ extension SQLiteJobStore {
                 expired.jobs.append((key, record.state.attempt))
             }
             let uploads = try Row.fetchAll(
-                database, sql: "SELECT account, id FROM uploads WHERE created <= ? ORDER BY created LIMIT ?",
+                database, sql: "SELECT account, id, size FROM uploads WHERE created <= ? ORDER BY created LIMIT ?",
                 arguments: [oldest, limit])
             for row in uploads {
                 let id: String = row[1]
                 expired.blobs.formUnion(try Self.release(database, owner: id))
                 try database.execute(sql: "DELETE FROM uploads WHERE account = ? AND id = ?", arguments: [row[0], id])
+                freed[row[0], default: 0] += row[2]
             }
             try database.execute(
                 sql: "DELETE FROM idempotency WHERE (account, operation, key) IN "
@@ -64,8 +67,20 @@ extension SQLiteJobStore {
                 arguments: [oldest, limit])
             try database.execute(sql: "DELETE FROM shares WHERE until <= ?", arguments: [now])
             expired.isFull = due.count == limit || uploads.count == limit
+            let removed = freed
+            effects.append { for (account, bytes) in removed { meter.add(-bytes, account: account) } }
             return expired
         }
+    }
+
+    /// What a job took of its account's quota.
+    private static func bytes(of key: JobKey, in database: Database) throws -> Int64 {
+        try database.first(
+            "SELECT ? + coalesce((SELECT length(spec) + coalesce(length(metadata), 0) FROM payloads WHERE account = ? AND id = ?), 0) "
+                + "+ coalesce((SELECT sum(size) FROM outputs WHERE id = ?), 0) "
+                + "+ coalesce((SELECT sum(log_bytes) FROM attempts WHERE id = ?), 0)",
+            [.int(ByteMeter.perJob), .int(key.account), .id(key.id), .id(key.id), .id(key.id)]
+        ) { $0.int64(0) } ?? 0
     }
 
     private static func release(_ database: Database, owner: String) throws -> [String] {

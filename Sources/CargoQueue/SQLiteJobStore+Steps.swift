@@ -10,14 +10,16 @@ extension SQLiteJobStore {
     public func submit(_ job: NewJob) async throws -> Submission {
         let waiting = hot.withLock { $0.ready.queued(of: job.account) }
         guard waiting < settings.queuedPerAccount else { throw StoreError.quotaExceeded(settings.queuedPerAccount) }
+        let kept = job.keptBytes
+        try meter.admit(kept, account: job.account)
         let settings = settings
         return try await writer.perform { [self] database, effects in
             let now = settings.clocks.wall()
-            if let repeated = try repetition(database, job) { return Submission(job: repeated, repeated: true) }
             let id = job.id ?? JobID(at: now)
             let key = JobKey(account: job.account, id: id)
-            let salt = Data((0..<16).map { _ in UInt8.random(in: .min ... .max) })
-            let detail = try TransitionDetail.submitted(
+            if let repeated = try repetition(database, job, as: id, now) { return Submission(job: repeated, repeated: true) }
+            let salt = Data(PooledRandom.bytes(16))
+            let detail = TransitionDetail.submitted(
                 payload: AuditChain.commitment(to: job.spec, salt: salt), cargo: job.cargo, digest: job.digest)
             var first = Transition(
                 sequence: 1, at: now, actor: "account:\(job.account)", status: .queued, attempt: 0, host: nil,
@@ -32,38 +34,38 @@ extension SQLiteJobStore {
                 throw StoreError.idTaken
             }
             try SQLiteRows.append(database, first, of: key)
-            try database.cachedStatement(
-                sql: "INSERT INTO payloads (account, id, spec, salt, metadata, files, retention) VALUES (?,?,?,?,?,?,?)"
-            ).execute(arguments: [
-                key.account, id.bytes, job.spec, salt, job.metadata, job.files.isEmpty ? nil : try SQLiteRows.text(job.files),
-                job.retention,
-            ])
+            try database.run(
+                "INSERT INTO payloads (account, id, spec, salt, metadata, files, retention) VALUES (?,?,?,?,?,?,?)",
+                [
+                    .int(key.account), .id(id), .bytes(job.spec), .bytes(salt), .bytes(job.metadata),
+                    job.files.isEmpty ? .null : .text(try SQLiteRows.text(job.files)), .real(job.retention),
+                ])
             for sha256 in job.files.values { try SQLiteRows.use(database, sha256, by: id.description) }
             if let callback = job.callback { try Self.keep(callback, of: key, in: database) }
-            if let idempotency = job.idempotency {
-                try database.cachedStatement(
-                    sql: "INSERT INTO idempotency (account, operation, key, body, job, created) VALUES (?,?,?,?,?,?)"
-                ).execute(arguments: [
-                    job.account, idempotency.operation, idempotency.key, idempotency.bodyDigest, id.bytes, now.milliseconds,
-                ])
+            effects.append { [self] in
+                meter.add(kept, account: job.account)
+                ready(record, notBefore: nil)
             }
-            effects.append { self.ready(record, notBefore: nil) }
             return Submission(job: record, repeated: false)
         }
     }
 
-    private func repetition(_ database: Database, _ job: NewJob) throws -> JobRecord? {
+    /// Keeps the job's idempotency key, or answers the job that had it first.
+    private func repetition(_ database: Database, _ job: NewJob, as id: JobID, _ now: Timestamp) throws -> JobRecord? {
         guard let idempotency = job.idempotency else { return nil }
-        let statement = try database.cachedStatement(
-            sql: "SELECT body, job FROM idempotency WHERE account = ? AND operation = ? AND key = ?")
-        guard let row = try Row.fetchOne(statement, arguments: [job.account, idempotency.operation, idempotency.key]) else {
-            return nil
-        }
-        let body: Data = row[0]
-        guard body == idempotency.bodyDigest else { throw StoreError.idempotencyConflict }
-        let bytes: Data = row[1]
-        guard let id = JobID(bytes: bytes), let record = try SQLiteRows.load(database, JobKey(account: job.account, id: id))
-        else {
+        try database.run(
+            "INSERT OR IGNORE INTO idempotency (account, operation, key, body, job, created) VALUES (?,?,?,?,?,?)",
+            [
+                .int(job.account), .text(idempotency.operation), .text(idempotency.key), .bytes(idempotency.bodyDigest), .id(id),
+                .int(now.milliseconds),
+            ])
+        if database.changesCount == 1 { return nil }
+        let known = try database.first(
+            "SELECT body, job FROM idempotency WHERE account = ? AND operation = ? AND key = ?",
+            [.int(job.account), .text(idempotency.operation), .text(idempotency.key)]
+        ) { (body: $0.data(0), id: $0.id(1)) }
+        guard let known, known.body == idempotency.bodyDigest else { throw StoreError.idempotencyConflict }
+        guard let first = known.id, let record = try SQLiteRows.load(database, JobKey(account: job.account, id: first)) else {
             throw StoreError.notFound
         }
         return record
@@ -104,8 +106,10 @@ extension SQLiteJobStore {
     }
 
     private func spec(_ database: Database, _ key: JobKey) throws -> Data {
-        let statement = try database.cachedStatement(sql: "SELECT spec FROM payloads WHERE account = ? AND id = ?")
-        guard let spec = try Data.fetchOne(statement, arguments: [key.account, key.id.bytes]) else { throw StoreError.notFound }
+        let spec = try database.first(
+            "SELECT spec FROM payloads WHERE account = ? AND id = ?", [.int(key.account), .id(key.id)]
+        ) { $0.data(0) }
+        guard let spec, let spec else { throw StoreError.notFound }
         return spec
     }
 
@@ -117,12 +121,12 @@ extension SQLiteJobStore {
             claimed.token = token
             let next = try advance(
                 database, from: record, to: claimed, .claimed(host: ask.host), actor: "host:\(ask.host)", lease: nil, &effects)
-            try database.cachedStatement(
-                sql: "INSERT INTO attempts (id, attempt, account, host, token, claim, claimed) VALUES (?,?,?,?,?,?,?)"
-            ).execute(arguments: [
-                next.key.id.bytes, next.state.attempt, next.key.account, ask.host, token, ask.claimID,
-                settings.clocks.wall().milliseconds,
-            ])
+            try database.run(
+                "INSERT INTO attempts (id, attempt, account, host, token, claim, claimed) VALUES (?,?,?,?,?,?,?)",
+                [
+                    .id(next.key.id), .int(next.state.attempt), .int(next.key.account), .text(ask.host), .text(token),
+                    .text(ask.claimID), .int(settings.clocks.wall().milliseconds),
+                ])
             let granted = GrantedClaim(job: next, lease: lease(of: next), spec: try spec(database, entry.key))
             effects.append { [self] in
                 let deadline = settings.clocks.uptime().advanced(bySeconds: settings.leaseSeconds)
@@ -151,7 +155,7 @@ extension SQLiteJobStore {
 
     public func stage(_ output: OutputFile, for id: JobID, _ lease: Lease) async throws {
         let (key, attempt) = try await holder(id, lease)
-        try await writer.perform { database, _ in
+        try await writer.perform { [self] database, effects in
             guard let record = try SQLiteRows.load(database, key), record.token == lease.token, record.state.attempt == attempt,
                 record.state.status == .provisioning || record.state.status == .processing
             else { throw StoreError.leaseLost }
@@ -159,20 +163,21 @@ extension SQLiteJobStore {
                 sql: "INSERT OR REPLACE INTO outputs (id, attempt, account, path, size, sha256) VALUES (?,?,?,?,?,?)"
             ).execute(arguments: [id.bytes, attempt, key.account, output.path, output.size, output.sha256])
             try SQLiteRows.use(database, output.sha256, by: id.description)
+            effects.append { [self] in meter.add(output.size, account: key.account) }
         }
     }
 
     public func report(_ id: JobID, _ lease: Lease, _ input: JobInput, _ end: AttemptEnd) async throws -> JobRecord {
         guard lease.generation == generation else { throw StoreError.leaseLost }
         return try await writer.perform { [self] database, effects in
-            guard
-                let attempt = try Row.fetchOne(
-                    try database.cachedStatement(
-                        sql: "SELECT account, answer FROM attempts WHERE id = ? AND attempt = ? AND token = ? AND host = ?"),
-                    arguments: [id.bytes, lease.epoch, lease.token, lease.host]),
-                let record = try SQLiteRows.load(database, JobKey(account: attempt[0], id: id))
-            else { throw StoreError.leaseLost }
-            if let answer: Int = attempt[1] {
+            let attempt = try database.first(
+                "SELECT account, answer FROM attempts WHERE id = ? AND attempt = ? AND token = ? AND host = ?",
+                [.id(id), .int(lease.epoch), .text(lease.token), .text(lease.host)]
+            ) { (account: $0.int64(0), answer: $0.isNull(1) ? nil : $0.int(1)) }
+            guard let attempt, let record = try SQLiteRows.load(database, JobKey(account: attempt.account, id: id)) else {
+                throw StoreError.leaseLost
+            }
+            if let answer = attempt.answer {
                 // The same report again, its answer was lost on the way: say what was said then.
                 var then = record
                 then.state.status = SQLiteRows.status(answer)
@@ -190,14 +195,18 @@ extension SQLiteJobStore {
                 throw StoreError.leaseLost
             }
             if input != .started {
-                try database.cachedStatement(sql: "UPDATE attempts SET answer = ? WHERE id = ? AND attempt = ?")
-                    .execute(arguments: [SQLiteRows.code(next.state.status), id.bytes, lease.epoch])
+                let logBytes = end.logBytes ?? 0
+                try database.run(
+                    "UPDATE attempts SET answer = ?, log_bytes = ? WHERE id = ? AND attempt = ?",
+                    [.int(SQLiteRows.code(next.state.status)), .int(logBytes), .id(id), .int(lease.epoch)])
+                if logBytes > 0 { effects.append { [self] in meter.add(logBytes, account: next.key.account) } }
             }
             return next
         }
     }
 
     private func missingOutputs(_ database: Database, _ outputs: [OutputFile], of id: JobID, attempt: Int) throws -> [String] {
+        if outputs.isEmpty { return [] }
         let statement = try database.cachedStatement(
             sql: "SELECT 1 FROM outputs WHERE id = ? AND attempt = ? AND path = ? AND size = ? AND sha256 = ?")
         var missing: [String] = []
@@ -254,6 +263,7 @@ extension SQLiteJobStore {
             (hot.promote(now: now), hot.expired(at: uptime, leaseSeconds: settings.leaseSeconds))
         }
         for requirement in due { hooks.onReady(requirement) }
+        try await flushMeter()
         for lease in expired { try await lose(lease, input: .hostLost, actor: "coordinator", deadline: uptime) }
     }
 
@@ -304,11 +314,12 @@ extension SQLiteJobStore {
         guard try SQLiteRows.replace(database, old, with: next, under: lease) else { throw StoreError.leaseLost }
         try SQLiteRows.append(database, plan.transition, of: old.key)
         if let result = plan.result {
-            try database.cachedStatement(
-                sql: "INSERT OR REPLACE INTO results (account, id, attempt, exit, error, outputs) VALUES (?,?,?,?,?,?)"
-            ).execute(arguments: [
-                old.key.account, old.key.id.bytes, next.state.attempt, result.exit, result.error, result.outputs,
-            ])
+            try database.run(
+                "INSERT OR REPLACE INTO results (account, id, attempt, exit, error, outputs) VALUES (?,?,?,?,?,?)",
+                [
+                    .int(old.key.account), .id(old.key.id), .int(next.state.attempt), .text(result.exit), .text(result.error),
+                    .text(result.outputs),
+                ])
         }
         if plan.actions.contains(.settle) {
             try scheduleExpiry(database, next)
@@ -331,7 +342,8 @@ extension SQLiteJobStore {
             case .endLease:
                 hooks.onLeaseEnding(record.key.id, record.state.attempt)
                 hot.withLock { $0.end(record.key.id) }
-            case .grantLease, .settle: break
+            case .settle: hooks.onEnd(record)
+            case .grantLease: break
             }
         }
         hooks.onChange(record.key.id)

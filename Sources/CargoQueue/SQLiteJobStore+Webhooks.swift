@@ -41,10 +41,11 @@ extension SQLiteJobStore: WebhookOutbox {
 
     /// Called in the commit that ends a job: its message, when its owner asked for one.
     func enqueueWebhook(of key: JobKey, at now: Timestamp, in database: Database, _ effects: inout GroupCommit.Effects) throws {
-        let asked = try database.cachedStatement(sql: "SELECT url, shape FROM callbacks WHERE account = ? AND id = ?")
-        guard let row = try Row.fetchOne(asked, arguments: [key.account, key.id.bytes]) else { return }
-        let webhook = Webhook(
-            id: JobID(at: now), job: key, callback: Callback(url: row[0], shape: row[1]), since: now, due: now)
+        let callback = try database.first(
+            "SELECT url, shape FROM callbacks WHERE account = ? AND id = ?", [.int(key.account), .id(key.id)]
+        ) { Callback(url: $0.text(0) ?? "", shape: $0.text(1) ?? "") }
+        guard let callback else { return }
+        let webhook = Webhook(id: JobID(at: now), job: key, callback: callback, since: now, due: now)
         try database.cachedStatement(sql: "INSERT INTO webhooks (\(Self.columns)) VALUES (?,?,?,?,?,0,?,0,?)").execute(
             arguments: [
                 webhook.id.bytes, key.account, key.id.bytes, webhook.callback.url, webhook.callback.shape, now.milliseconds,

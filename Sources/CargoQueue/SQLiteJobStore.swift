@@ -9,6 +9,8 @@ public struct StoreSettings: Sendable {
     public var maxLosses = 3
     /// Queued jobs of one account at most.
     public var queuedPerAccount = 2_000_000
+    /// Bytes that one account keeps at most: jobs, uploads, logs, outputs.
+    public var bytesPerAccount: Int64 = 1 << 40
     /// Seconds that results are kept after a job's end when it does not say.
     public var retentionSeconds = 604_800.0
     /// Seconds that they are still kept once their owner has acknowledged that they arrived.
@@ -30,6 +32,7 @@ public final class SQLiteJobStore: JobStore, AccountStore {
     public let generation: Int
     let hot = Mutex(HotState())
     let hooks: StoreHooks
+    let meter: ByteMeter
 
     /// Opens the database at `path`, migrates it, and takes up every job that has not ended.
     public init(path: String, settings: StoreSettings = StoreSettings(), hooks: StoreHooks = StoreHooks()) throws {
@@ -38,6 +41,7 @@ public final class SQLiteJobStore: JobStore, AccountStore {
         self.settings = settings
         self.hooks = hooks
         machine = JobMachine(maxLosses: settings.maxLosses)
+        meter = ByteMeter(most: settings.bytesPerAccount)
         generation = try database.read { database in
             try String.fetchOne(database, sql: "SELECT value FROM meta WHERE name = 'generation'").flatMap(Int.init) ?? 1
         }
@@ -46,12 +50,18 @@ public final class SQLiteJobStore: JobStore, AccountStore {
 
     /// Commits what waits and closes; nothing can be written afterwards.
     public func close() {
+        let additions = meter.due(at: settings.clocks.uptime(), isLast: true)
+        try? writer.performAndWait { database in _ = try Self.write(additions, to: database) }
         writer.stop()
         try? database.close()
     }
 
     /// Rebuilds queue and leases from the rows. Every lease gets its full time again.
     private func takeUp() throws {
+        let totals = try database.read { database in
+            try Row.fetchAll(database, sql: "SELECT account, bytes FROM account_bytes").map { ($0[0] as Int64, $0[1] as Int64) }
+        }
+        meter.wrote([:], totals: Dictionary(uniqueKeysWithValues: totals))
         let now = settings.clocks.wall()
         let deadline = settings.clocks.uptime().advanced(bySeconds: settings.leaseSeconds)
         try database.read { database in
@@ -145,10 +155,34 @@ public final class SQLiteJobStore: JobStore, AccountStore {
         }
     }
 
+    public func admit(_ bytes: Int64, account: Int64) throws { try meter.admit(bytes, account: account) }
+
+    /// Writes what accounts keep more than the last time. Called each 100 ms.
+    func flushMeter() async throws {
+        let additions = meter.due(at: settings.clocks.uptime())
+        guard !additions.isEmpty else { return }
+        let totals = try await writer.perform { database, _ in try Self.write(additions, to: database) }
+        meter.wrote(additions, totals: totals)
+    }
+
+    private static func write(_ additions: [Int64: Int64], to database: Database) throws -> [Int64: Int64] {
+        var totals: [Int64: Int64] = [:]
+        for (account, bytes) in additions {
+            totals[account] = try database.first(
+                "INSERT INTO account_bytes (account, bytes) VALUES (?, max(0, ?)) "
+                    + "ON CONFLICT (account) DO UPDATE SET bytes = max(0, bytes + ?) RETURNING bytes",
+                [.int(account), .int(bytes), .int(bytes)]
+            ) { $0.int64(0) }
+        }
+        return totals
+    }
+
     /// Makes uploaded bytes known under an id of this account.
     public func addUpload(_ upload: Upload, account: Int64) async throws {
+        try meter.admit(upload.size, account: account)
         let now = settings.clocks.wall()
-        try await writer.perform { database, _ in
+        try await writer.perform { [meter] database, effects in
+            effects.append { meter.add(upload.size, account: account) }
             try database.cachedStatement(sql: "INSERT INTO uploads (account, id, size, sha256, created) VALUES (?,?,?,?,?)")
                 .execute(arguments: [account, upload.id, upload.size, upload.sha256, now.milliseconds])
             try SQLiteRows.use(database, upload.sha256, by: upload.id)

@@ -27,8 +27,7 @@ enum SQLiteRows {
     static func record(_ row: Row) throws -> JobRecord {
         let idBytes: Data = row[1]
         guard let id = JobID(bytes: idBytes) else { throw StoreError.unavailable("A job's row holds no valid id.") }
-        let avoidedText: String = row[19]
-        let avoided = avoidedText.isEmpty ? [] : avoidedText.split(separator: ",").map(String.init)
+        let avoided = avoided(row[19])
         var state = JobState(maxAttempts: row[8])
         state.status = status(row[2])
         state.attempt = row[5]
@@ -47,59 +46,82 @@ enum SQLiteRows {
             startedAt: time(12), finishedAt: time(13), notBefore: time(10), token: row[18], sequence: row[20], head: row[21])
     }
 
+    private static let loading = "SELECT \(columns) FROM jobs WHERE account = ? AND id = ?"
+
     static func load(_ database: Database, _ key: JobKey) throws -> JobRecord? {
-        let statement = try database.cachedStatement(sql: "SELECT \(columns) FROM jobs WHERE account = ? AND id = ?")
-        return try Row.fetchOne(statement, arguments: [key.account, key.id.bytes]).map(record)
+        try database.first(loading, [.int(key.account), .id(key.id)]) { row in
+            var state = JobState(maxAttempts: row.int(8))
+            state.status = status(row.int(2))
+            state.attempt = row.int(5)
+            state.failures = row.int(6)
+            state.losses = row.int(7)
+            state.cancelRequested = row.int(9) != 0
+            state.host = row.text(17)
+            state.avoided = avoided(row.text(19) ?? "")
+            func time(_ column: Int32) -> Timestamp? {
+                row.isNull(column) ? nil : Timestamp(milliseconds: row.int64(column))
+            }
+            return JobRecord(
+                key: key, state: state, tier: row.int(4), priority: row.int(3), cargo: row.text(14), digest: row.text(15),
+                requirement: Requirement(stored: row.text(16) ?? "", avoided: state.avoided),
+                createdAt: Timestamp(milliseconds: row.int64(11)), startedAt: time(12), finishedAt: time(13), notBefore: time(10),
+                token: row.text(18) ?? "", sequence: row.int64(20), head: row.data(21) ?? Data())
+        }
     }
 
-    static func insert(_ database: Database, _ record: JobRecord) throws {
-        try database.cachedStatement(
-            sql: "INSERT INTO jobs (\(columns)) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
-        ).execute(arguments: [
-            record.key.account, record.key.id.bytes, code(record.state.status), record.priority, record.tier,
-            record.state.attempt, record.state.failures, record.state.losses, record.state.maxAttempts,
-            record.state.cancelRequested, record.notBefore?.milliseconds, record.createdAt.milliseconds,
-            record.startedAt?.milliseconds, record.finishedAt?.milliseconds, record.cargo, record.digest,
-            record.requirement.stored, record.state.host, record.token, record.state.avoided.joined(separator: ","),
-            record.sequence, record.head,
-        ])
+    private static func avoided(_ text: String) -> [String] {
+        text.isEmpty ? [] : text.split(separator: ",").map(String.init)
     }
+
+    private static let inserting = "INSERT INTO jobs (\(columns)) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+
+    static func insert(_ database: Database, _ record: JobRecord) throws {
+        let state = record.state
+        try database.run(
+            inserting,
+            [
+                .int(record.key.account), .id(record.key.id), .int(code(state.status)), .int(record.priority), .int(record.tier),
+                .int(state.attempt), .int(state.failures), .int(state.losses), .int(state.maxAttempts),
+                .int(state.cancelRequested ? 1 : 0), .int(record.notBefore?.milliseconds), .int(record.createdAt.milliseconds),
+                .int(record.startedAt?.milliseconds), .int(record.finishedAt?.milliseconds), .text(record.cargo),
+                .text(record.digest), .text(record.requirement.stored), .text(state.host), .text(record.token),
+                .text(state.avoided.joined(separator: ",")), .int(record.sequence), .bytes(record.head),
+            ])
+    }
+
+    private static let replacing =
+        "UPDATE jobs SET status = ?, attempt = ?, failures = ?, losses = ?, cancel = ?, not_before = ?, started = ?, "
+        + "finished = ?, host = ?, token = ?, avoided = ?, seq = ?, head = ? WHERE account = ? AND id = ? AND seq = ?"
+    private static let replacingUnderLease = replacing + " AND attempt = ? AND token = ? AND host = ? AND status IN (1, 2)"
 
     /// Writes `new` where the row is still `old`; under a lease, only where all of the lease and a running state match.
     /// - Returns: whether a row matched.
     static func replace(_ database: Database, _ old: JobRecord, with new: JobRecord, under lease: Lease?) throws -> Bool {
-        let set =
-            "UPDATE jobs SET status = ?, attempt = ?, failures = ?, losses = ?, cancel = ?, not_before = ?, started = ?, "
-            + "finished = ?, host = ?, token = ?, avoided = ?, seq = ?, head = ? WHERE account = ? AND id = ? AND seq = ?"
-        var arguments: StatementArguments = [
-            code(new.state.status), new.state.attempt, new.state.failures, new.state.losses, new.state.cancelRequested,
-            new.notBefore?.milliseconds, new.startedAt?.milliseconds, new.finishedAt?.milliseconds, new.state.host, new.token,
-            new.state.avoided.joined(separator: ","), new.sequence, new.head, old.key.account, old.key.id.bytes, old.sequence,
+        let state = new.state
+        var values: [SQLValue] = [
+            .int(code(state.status)), .int(state.attempt), .int(state.failures), .int(state.losses),
+            .int(state.cancelRequested ? 1 : 0), .int(new.notBefore?.milliseconds), .int(new.startedAt?.milliseconds),
+            .int(new.finishedAt?.milliseconds), .text(state.host), .text(new.token), .text(state.avoided.joined(separator: ",")),
+            .int(new.sequence), .bytes(new.head), .int(old.key.account), .id(old.key.id), .int(old.sequence),
         ]
-        if let lease {
-            arguments += [lease.epoch, lease.token, lease.host]
-            try database.cachedStatement(sql: set + " AND attempt = ? AND token = ? AND host = ? AND status IN (1, 2)")
-                .execute(arguments: arguments)
-        } else {
-            try database.cachedStatement(sql: set).execute(arguments: arguments)
-        }
+        if let lease { values += [.int(lease.epoch), .text(lease.token), .text(lease.host)] }
+        try database.run(lease == nil ? replacing : replacingUnderLease, values)
         return database.changesCount == 1
     }
 
     static func append(_ database: Database, _ transition: Transition, of key: JobKey) throws {
-        try database.cachedStatement(
-            sql:
-                "INSERT INTO transitions (account, id, seq, at, actor, status, attempt, host, detail, hash) VALUES (?,?,?,?,?,?,?,?,?,?)"
-        ).execute(arguments: [
-            key.account, key.id.bytes, transition.sequence, transition.at.milliseconds, transition.actor,
-            code(transition.status), transition.attempt, transition.host, transition.detail, transition.hash,
-        ])
+        try database.run(
+            "INSERT INTO transitions (account, id, seq, at, actor, status, attempt, host, detail, hash) VALUES (?,?,?,?,?,?,?,?,?,?)",
+            [
+                .int(key.account), .id(key.id), .int(transition.sequence), .int(transition.at.milliseconds),
+                .text(transition.actor), .int(code(transition.status)), .int(transition.attempt), .text(transition.host),
+                .bytes(transition.detail), .bytes(transition.hash),
+            ])
     }
 
     /// Notes that an upload or a job names a blob.
     static func use(_ database: Database, _ sha256: String, by owner: String) throws {
-        try database.cachedStatement(sql: "INSERT OR IGNORE INTO blob_uses (owner, sha256) VALUES (?, ?)")
-            .execute(arguments: [owner, sha256])
+        try database.run("INSERT OR IGNORE INTO blob_uses (owner, sha256) VALUES (?, ?)", [.text(owner), .text(sha256)])
     }
 
     static func transition(_ row: Row) -> Transition {

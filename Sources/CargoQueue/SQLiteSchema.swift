@@ -101,6 +101,17 @@ enum SQLiteSchema {
             try database.execute(sql: "CREATE TABLE secrets (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID")
         }
         migrator.registerMigration("records, details of keys", migrate: SQLiteJobStore.createRecords)
+        migrator.registerMigration("bytes of accounts") { database in
+            try database.execute(
+                sql: """
+                    CREATE TABLE account_bytes (account INTEGER PRIMARY KEY, bytes INTEGER NOT NULL);
+                    ALTER TABLE attempts ADD COLUMN log_bytes INTEGER NOT NULL DEFAULT 0;
+                    INSERT INTO account_bytes SELECT account, sum(bytes) FROM (
+                        SELECT account, count(*) * 1024 + sum(length(spec) + coalesce(length(metadata), 0)) bytes FROM payloads GROUP BY 1
+                        UNION ALL SELECT account, sum(size) FROM uploads GROUP BY 1
+                        UNION ALL SELECT account, sum(size) FROM outputs GROUP BY 1) GROUP BY 1;
+                    """)
+        }
         return migrator
     }
 

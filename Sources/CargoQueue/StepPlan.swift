@@ -18,7 +18,7 @@ struct StepPlan {
         _ machine: JobMachine, from old: JobRecord, to new: JobRecord, _ input: JobInput, actor: String, end: AttemptEnd,
         now: Timestamp,
         random: Double
-    ) throws -> StepPlan? {
+    ) throws(StaleInput) -> StepPlan? {
         let step = try machine.step(old.state, settled(input, of: old))
         guard let asked = step.record else { return nil }
         var next = new
@@ -39,12 +39,12 @@ struct StepPlan {
         detail.logBytes = end.logBytes
         detail.logSHA256 = end.logSHA256
         detail.outputs = accepted && !end.outputs.isEmpty ? end.outputs : nil
-        detail.outcome = try end.outcome.map { try JSONDecoder().decode(JSONValue.self, from: $0) }
+        detail.outcome = end.outcome
         detail.answer = end.answer
         detail.usage = end.usage
         var transition = Transition(
             sequence: old.sequence + 1, at: now, actor: actor, status: asked.status, attempt: asked.attempt, host: asked.host,
-            detail: try SQLiteRows.encode(detail), hash: Data())
+            detail: detail.json, hash: Data())
         transition.hash = AuditChain.hash(transition, of: old.key.id, after: old.head)
         next.sequence = transition.sequence
         next.head = transition.hash
@@ -53,8 +53,9 @@ struct StepPlan {
             next: next, transition: transition, actions: step.actions,
             result: hasResult
                 ? (
-                    try SQLiteRows.text(asked.exit), try SQLiteRows.text(asked.error),
-                    accepted ? try SQLiteRows.text(end.outputs) : nil
+                    asked.exit.map { exit in text { exit.write(into: &$0) } },
+                    asked.error.map { error in text { error.write(into: &$0) } },
+                    accepted ? text { end.outputs.write(into: &$0) } : nil
                 ) : nil)
     }
 
@@ -68,5 +69,11 @@ struct StepPlan {
         case .failed(let error, _): return .failed(error, retryable: false)
         default: return input
         }
+    }
+
+    private static func text(_ write: (inout JSONWriter) -> Void) -> String {
+        var writer = JSONWriter(capacity: 256)
+        write(&writer)
+        return String(decoding: writer.bytes, as: UTF8.self)
     }
 }

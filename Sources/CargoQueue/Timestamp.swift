@@ -36,12 +36,26 @@ public struct Timestamp: Hashable, Sendable, Comparable {
         let day = dayOfYear - (153 * month + 2) / 5 + 1
         let civilMonth = month < 10 ? month + 3 : month - 9
         let year = yearOfEra + era * 400 + (civilMonth <= 2 ? 1 : 0)
-        func padded(_ value: Int64, _ width: Int) -> String {
-            let digits = String(value)
-            return String(repeating: "0", count: max(0, width - digits.count)) + digits
+        return String(unsafeUninitializedCapacity: 24) { text in
+            var place = 0
+            func put(_ value: Int64, _ width: Int, _ separator: Unicode.Scalar) {
+                var value = value
+                for digit in stride(from: place + width - 1, through: place, by: -1) {
+                    text[digit] = UInt8(48 + value % 10)
+                    value /= 10
+                }
+                text[place + width] = UInt8(ascii: separator)
+                place += width + 1
+            }
+            put(min(max(year, 0), 9999), 4, "-")
+            put(civilMonth, 2, "-")
+            put(day, 2, "T")
+            put(rest / 3_600_000, 2, ":")
+            put(rest / 60_000 % 60, 2, ":")
+            put(rest / 1000 % 60, 2, ".")
+            put(rest % 1000, 3, "Z")
+            return place
         }
-        return "\(padded(year, 4))-\(padded(civilMonth, 2))-\(padded(day, 2))T\(padded(rest / 3_600_000, 2)):"
-            + "\(padded(rest / 60_000 % 60, 2)):\(padded(rest / 1000 % 60, 2)).\(padded(rest % 1000, 3))Z"
     }
 }
 

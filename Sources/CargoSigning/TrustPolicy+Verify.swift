@@ -62,7 +62,8 @@ extension TrustPolicy {
                 if let least = leastCounter(claims.name), claims.counter < least {
                     throw Refusal(
                         "rollback",
-                        "\(claims.name) \(claims.version) is release \(claims.counter), older than \(least) seen before")
+                        "\(claims.name) \(claims.version) is release \(claims.counter), older than \(least) seen before; name its digest to have it"
+                    )
                 }
                 accepted.append(VerifiedRelease(root: root, claims: claims, signers: counted))
             } catch let refusal as Refusal {

@@ -77,9 +77,12 @@ public struct TrustPolicy: Hashable, Sendable {
         self.revokedDigests = revokedDigests
     }
 
-    /// Reads a trust file and the revocation lists that it names.
+    /// Reads a trust file and the revocation lists that it names. Throws a `Refusal` for a file that is broken.
     public init(contentsOf path: FilePath) throws {
-        try self.init(json: try File.contents(of: path, limit: TrustPolicy.maximumSize))
+        let bytes = try File.contents(of: path, limit: TrustPolicy.maximumSize)
+        do { try self.init(json: bytes) } catch let failure as TrustFailure {
+            throw Refusal("trust-file", "\(path) cannot be read, so nobody is trusted: \(failure)")
+        }
         loadRevocations(from: path.removingLastComponent())
     }
 

@@ -6,10 +6,12 @@ internal import SystemPackage
 
 extension CargoStore {
     /// The same from a registry. Nothing of a layer is fetched before the signatures hold; a blob that is here is
-    /// not fetched again, and one cargo is fetched once however many ask for it.
+    /// not fetched again, and one cargo is fetched once however many ask for it. What calls itself otherwise than `reference`
+    /// is refused.
     @concurrent
     public func ingest(
-        from origin: some CargoOrigin, digest: Digest, policy: VerificationPolicy, guardingRollback: Bool = false
+        from origin: some CargoOrigin, digest: Digest, as reference: CargoReference, policy: VerificationPolicy,
+        guardingRollback: Bool = false
     ) async throws -> StoredCargo {
         let lock = try await waitingLock(digest.hex)
         defer { try? lock.unlock() }
@@ -21,6 +23,7 @@ extension CargoStore {
             guardingRollback ? index.counter(of: $0) : nil
         }
         let config = try CargoConfig.read(try await documents.fetch(documents.cargo.config))
+        try reference.check(config)
         let release = try policy.check(claimed, config)
         for layer in documents.cargo.layers { _ = try LayerRole(layer) }
         let order = CargoLayout.order(root: documents.root, content: documents.content, signatures: documents.signatures)

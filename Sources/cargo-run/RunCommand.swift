@@ -168,15 +168,19 @@ struct RunCommand: AsyncParsableCommand {
         }
         let registry = RegistryClient(try ClientSettings.load().client(), name: reference.name)
         let digest: Digest
+        var isTag = false
         switch reference.selector {
         case .digest(let exact): digest = exact
-        case .version: digest = Digest(of: try await registry.manifest(reference.tagOrDigest))
+        case .version:
+            digest = Digest(of: try await registry.manifest(reference.tagOrDigest))
+            isTag = true
         }
         let exact = CargoReference(name: reference.name, selector: .digest(digest))
         let meter = TransferMeter()
         defer { meter.end() }
         let origin = RegistryOrigin(registry, reference: exact) { meter.show(RegistryOrigin.name(of: $0), $1) }
-        return try await store.ingest(from: origin, digest: digest, policy: policy)
+        // Whoever names a digest has chosen; a tag may be led back to what was replaced.
+        return try await store.ingest(from: origin, digest: digest, as: reference, policy: policy, guardingRollback: isTag)
     }
 
     /// With `--unsigned` a signature is not asked for, but a trust file in audit mode says what it would have refused.

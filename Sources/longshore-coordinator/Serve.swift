@@ -34,7 +34,21 @@ struct Serve: AsyncParsableCommand {
             "Mebibytes of the disk that stay free for the ends of accepted jobs: new ones get 507 before.", valueName: "MIB"))
     var reserve = 64
 
+    @Option(help: ArgumentHelp("Jobs of one account that may wait at once.", valueName: "N"))
+    var accountJobs = 2_000_000
+
+    @Option(
+        help: ArgumentHelp(
+            "Gibibytes that one account may keep: jobs, uploads, logs, outputs. Fractions allowed.", valueName: "GIB"))
+    var accountStorage = 1024.0
+
     func validate() throws {
+        guard accountJobs >= 1, accountJobs <= 100_000_000 else {
+            throw ValidationError("--account-jobs is from 1 to 100000000.")
+        }
+        guard accountStorage > 0, accountStorage <= 1_048_576 else {
+            throw ValidationError("--account-storage is more than 0 and at most 1048576 GiB.")
+        }
         guard reserve >= 0, reserve <= 1 << 20 else { throw ValidationError("--reserve is from 0 to 1048576 MiB.") }
         try Self.check(store: store)
         for block in callbacks where AddressBlock(block) == nil {
@@ -66,6 +80,8 @@ struct Serve: AsyncParsableCommand {
         var settings = CoordinatorSettings(data: FilePath(data))
         (settings.host, settings.port) = (host, port)
         settings.store.leaseSeconds = leaseSeconds
+        settings.store.queuedPerAccount = accountJobs
+        settings.store.bytesPerAccount = Int64(accountStorage * 1_073_741_824)
         settings.database = store
         settings.reserve = Int64(reserve) << 20
         settings.callbacks = callbacks.compactMap { AddressBlock($0) }

@@ -34,6 +34,12 @@ struct KeyCreate: ParsableCommand {
         var publicKey: String
         var fingerprint: Digest
         var isProtected: Bool
+
+        enum CodingKeys: String, CodingKey {
+            case name, type, path, fingerprint
+            case publicKey = "public_key"
+            case isProtected = "protected"
+        }
     }
 
     func validate() throws {

@@ -23,6 +23,11 @@ struct KeyList: ParsableCommand {
         var privateKey: Keyring.Entry.Secret
         var fingerprint: Digest
         var delegation: Right?
+
+        enum CodingKeys: String, CodingKey {
+            case name, type, fingerprint, delegation
+            case privateKey = "private_key"
+        }
     }
 
     func run() throws {

@@ -21,9 +21,7 @@ struct RemoteCargo {
         guard let manifest = content.cargo else { throw Refusal("not-a-cargo", "\(reference) holds no cargo manifest") }
         self.manifest = manifest
         config = try CargoConfig.read(try await RemoteCargo.small(manifest.config, registry), referenceVersion: nil)
-        guard config.name == reference.name.description else {
-            throw Refusal("other-name", "\(reference) is the cargo \(printable(config.name)); it was not kept")
-        }
+        try reference.check(config)
         signatures = try await RemoteCargo.signatures(root, registry)
     }
 

@@ -57,7 +57,7 @@ import Testing
             let text = try await port.get("/metrics").text
             for line in [
                 "longshore_jobs_queued 1", "longshore_leases 0", "longshore_claims_total 1", "longshore_leases_lost_total 0",
-                "longshore_webhook_lag_seconds 0.0",
+                "longshore_webhook_lag_seconds 0", "longshore_jobs_completed_total 1", "longshore_accounts 1",
             ] {
                 #expect(text.contains("\n\(line)\n"), "\(line) of \(id): \(text)")
             }
@@ -67,6 +67,26 @@ import Testing
                 let parts = line.split(separator: " ")
                 #expect(parts.count == 2 && Double(parts[1]) != nil, "\(line)")
             }
+        }
+    }
+
+    @Test func metricsAreJSONForWhoAsksForJSON() async throws {
+        try await withCoordinator { port in
+            _ = try await ended(port)
+            _ = try await port.submit()
+            let answer = try await port.call(.GET, "/metrics", headers: [("Accept", "application/json")])
+            #expect(answer.headers.first(name: "content-type") == "application/json")
+            for (name, value) in [
+                ("jobs_queued", 1), ("claims_total", 1), ("total_jobs_completed", 1), ("active_hosts", 1), ("total_users", 1),
+            ] as [(String, Int64)] {
+                #expect(answer[name] == .integer(value), "\(name) in \(answer.text)")
+            }
+            guard case .integer(let latency) = answer["avg_job_latency_ms"] else { throw TestFailure(answer.text) }
+            #expect(latency >= 0)
+            // What Prometheus sends names its own format.
+            let scrape = try await port.call(
+                .GET, "/metrics", headers: [("Accept", "application/openmetrics-text,text/plain;q=0.5,*/*")])
+            #expect(scrape.text.hasPrefix("# HELP "))
         }
     }
 }

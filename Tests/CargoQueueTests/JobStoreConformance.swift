@@ -522,6 +522,36 @@ import Testing
     }
 
     @Test(arguments: StoreKind.allCases)
+    func anAccountsQuotaOfBytesRefusesOnlyItsOwnAndIsFreedByRetention(_ kind: StoreKind) async throws {
+        let bench = try await StoreBench(kind)
+        let tight: @Sendable (inout StoreSettings) -> Void = { ($0.bytesPerAccount, $0.retentionSeconds) = (3000, 100) }
+        try await bench.restart(tight)
+        for _ in 0..<2 { _ = try await bench.submit(account: 1) }
+        await #expect(throws: StoreError.byteQuotaExceeded(3000)) { _ = try await bench.submit(account: 1) }
+        _ = try await bench.submit(account: 2)
+        await #expect(throws: StoreError.byteQuotaExceeded(3000)) {
+            try await bench.store.addUpload(Upload(id: "u", size: 2000, sha256: String(repeating: "a", count: 64)), account: 2)
+        }
+        #expect(try await bench.store.upload("u", account: 2) == nil)
+        // A restart has not forgotten.
+        try await bench.clocks.advance(seconds: 2, of: bench.store)
+        try await bench.restart(tight)
+        await #expect(throws: StoreError.byteQuotaExceeded(3000)) { _ = try await bench.submit(account: 1) }
+        // An accepted job's outputs and log are kept, and counted.
+        let claim = try #require(try await bench.claim())
+        let output = OutputFile(path: "a", size: 5000, sha256: String(repeating: "b", count: 64))
+        try await bench.store.stage(output, for: claim.job.key.id, claim.lease)
+        let end = AttemptEnd(outputs: [output], logBytes: 100, logSHA256: "00")
+        _ = try await bench.store.report(claim.job.key.id, claim.lease, .finished(ExitReport(exitCode: 0), error: nil), end)
+        bench.clocks.setWall(forwardBy: 101)
+        #expect(try await bench.store.expire(limit: 10).jobs.map(\.key) == [claim.job.key])
+        try bench.store.admit(3000 - 1034, account: claim.job.key.account)
+        #expect(throws: StoreError.byteQuotaExceeded(3000)) {
+            try bench.store.admit(3000 - 1033, account: claim.job.key.account)
+        }
+    }
+
+    @Test(arguments: StoreKind.allCases)
     func manySubmitsAndClaimsAtOnceLoseNothing(_ kind: StoreKind) async throws {
         let bench = try await StoreBench(kind)
         let keys = try await withThrowingTaskGroup(of: JobKey.self) { group in

@@ -127,8 +127,8 @@ import Testing
             ["longshore", "pull", "test/large:1.0.0", "-o", target], environment: key.merging(["LONGSHORE_URL": open.url]) { $1 }
         ).finish()
         #expect(second.code == 0, "\(second.stderr)")
-        // What was in flight when it was killed comes twice: no more than two connections' worth of the journal's step.
-        #expect(came(open.way) < size - (20 << 20), "\(came(open.way)) bytes came")
+        // What lay in the sockets when it was killed comes twice: some megabytes.
+        #expect(came(open.way) < size - (10 << 20), "\(came(open.way)) bytes came")
         #expect(try await stage.run("/usr/bin/cmp", archive, target).code == 0)
         #expect(try hidden(stage.path("pulled")) == [])
         await open.way.destroy()

@@ -24,8 +24,9 @@ extension PostgresJobStore {
     public func expire(limit: Int) async throws -> Expired {
         let now = settings.clocks.wall().milliseconds
         let oldest = now - Self.milliseconds(settings.retentionSeconds)
-        return try await pool.transaction { connection in
+        let (expired, freed) = try await pool.transaction { connection -> (Expired, [Int64: Int64]) in
             var expired = Expired()
+            var freed: [Int64: Int64] = [:]
             // What waits for a webhook stays until it is told or given up.
             let due = try connection.run(
                 "DELETE FROM expiry WHERE (at, account, id) IN (SELECT at, account, id FROM expiry e WHERE at <= $1 AND NOT EXISTS "
@@ -34,6 +35,7 @@ extension PostgresJobStore {
             for row in try due.map({ JobKey(account: $0.int(0) ?? 0, id: try $0.id(1)) }) {
                 guard let record = try PostgresRecord.lock(connection, row), record.state.status.isFinal else { continue }
                 expired.blobs.formUnion(try Self.release(connection, owner: row.id.description))
+                freed[row.account, default: 0] += try Self.bytes(of: row, connection)
                 try connection.run(
                     "DELETE FROM webhook_attempts WHERE id IN (SELECT id FROM webhooks WHERE account = $1 AND job = $2)",
                     [.int(row.account), .id(row.id)])
@@ -48,15 +50,31 @@ extension PostgresJobStore {
             }
             let uploads = try connection.run(
                 "DELETE FROM uploads WHERE (account, id) IN (SELECT account, id FROM uploads WHERE created <= $1 "
-                    + "ORDER BY created LIMIT $2 FOR UPDATE SKIP LOCKED) RETURNING id", [.int(oldest), .int(limit)])
-            for id in uploads.map({ $0.text(0) ?? "" }) { expired.blobs.formUnion(try Self.release(connection, owner: id)) }
+                    + "ORDER BY created LIMIT $2 FOR UPDATE SKIP LOCKED) RETURNING id, account, size",
+                [.int(oldest), .int(limit)])
+            for row in uploads.map({ ($0.text(0) ?? "", $0.int(1) ?? 0, $0.int(2) ?? 0) }) {
+                expired.blobs.formUnion(try Self.release(connection, owner: row.0))
+                freed[row.1, default: 0] += row.2
+            }
             try connection.run(
                 "DELETE FROM idempotency WHERE (account, operation, key) IN (SELECT account, operation, key FROM idempotency "
                     + "WHERE created <= $1 LIMIT $2)", [.int(oldest), .int(limit)])
             try connection.run("DELETE FROM shares WHERE until <= $1", [.int(now)])
             expired.isFull = due.count == limit || uploads.count == limit
-            return expired
+            return (expired, freed)
         }
+        for (account, bytes) in freed { meter.add(-bytes, account: account) }
+        return expired
+    }
+
+    /// What a job took of its account's quota.
+    private static func bytes(of key: JobKey, _ connection: PostgresConnection) throws -> Int64 {
+        try connection.run(
+            "SELECT ($1::bigint + coalesce((SELECT length(spec) + coalesce(length(metadata), 0) FROM payloads WHERE account = $2 "
+                + "AND id = $3), 0) + coalesce((SELECT sum(size) FROM outputs WHERE id = $3), 0) "
+                + "+ coalesce((SELECT sum(log_bytes) FROM attempts WHERE id = $3), 0))::bigint",
+            [.int(ByteMeter.perJob), .int(key.account), .id(key.id)]
+        ).first?.int(0) ?? 0
     }
 
     private static func release(_ connection: PostgresConnection, owner: String) throws -> [String] {

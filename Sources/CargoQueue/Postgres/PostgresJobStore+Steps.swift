@@ -7,11 +7,12 @@ import Synchronization
 extension PostgresJobStore {
     public func submit(_ job: NewJob) async throws -> Submission {
         try await checkQuota(job.account)
+        try meter.admit(job.keptBytes, account: job.account)
         let now = settings.clocks.wall()
         let id = job.id ?? JobID(at: now)
         let key = JobKey(account: job.account, id: id)
-        let salt = Data((0..<16).map { _ in UInt8.random(in: .min ... .max) })
-        let detail = try TransitionDetail.submitted(
+        let salt = Data(PooledRandom.bytes(16))
+        let detail = TransitionDetail.submitted(
             payload: AuditChain.commitment(to: job.spec, salt: salt), cargo: job.cargo, digest: job.digest)
         var first = Transition(
             sequence: 1, at: now, actor: "account:\(job.account)", status: .queued, attempt: 0, host: nil,
@@ -46,7 +47,10 @@ extension PostgresJobStore {
             return Submission(job: record, repeated: false)
         }
         hooks.onCommit(1)
-        if !submission.repeated { announce(.ready(record.requirement.stored)) }
+        if !submission.repeated {
+            meter.add(job.keptBytes, account: job.account)
+            announce(.ready(record.requirement.stored))
+        }
         return submission
     }
 
@@ -279,6 +283,7 @@ extension PostgresJobStore {
                 [.id(id), .int(attempt), .int(key.account), .text(output.path), .int(output.size), .text(output.sha256)])
             try Self.use(connection, output.sha256, by: id.description)
         }
+        meter.add(output.size, account: key.account)
     }
 
     // MARK: Reports
@@ -317,13 +322,14 @@ extension PostgresJobStore {
             let next = plan?.next ?? record
             if input != .started {
                 try connection.run(
-                    "UPDATE attempts SET answer = $1 WHERE id = $2 AND attempt = $3",
-                    [.int(SQLiteRows.code(next.state.status)), .id(id), .int(lease.epoch)])
+                    "UPDATE attempts SET answer = $1, log_bytes = $4 WHERE id = $2 AND attempt = $3",
+                    [.int(SQLiteRows.code(next.state.status)), .id(id), .int(lease.epoch), .int(end.logBytes ?? 0)])
             }
             return (next, plan)
         }
         if let plan {
             apply(plan)
+            if let bytes = end.logBytes { meter.add(bytes, account: record.key.account) }
             if input == .hostLost { hooks.onLeaseLost(id, lease.host) }
         }
         return record
@@ -471,7 +477,9 @@ extension PostgresJobStore {
             case .endLease:
                 memory.withLock { _ = $0.leases.removeValue(forKey: record.key.id) }
                 announce(.ended(record.key.id, record.state.attempt))
-            case .settle: announce(.webhook)
+            case .settle:
+                hooks.onEnd(record)
+                announce(.webhook)
             case .grantLease: hooks.onClaim()
             }
         }

@@ -22,6 +22,7 @@ extension PostgresJobStore {
         }
         guard due else { return }
         try await flush()
+        try await flushMeter()
         // Our own silence is not the hosts': what they could not renew here gets its full time again.
         guard try await beat(stalled: stalled) else { return }
         for lost in try await expired() { try await lose(lost.key, token: lost.token, .hostLost, expiredOnly: true) }

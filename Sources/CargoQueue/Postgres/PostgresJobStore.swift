@@ -13,6 +13,7 @@ public final class PostgresJobStore: JobStore, AccountStore {
     let hooks: StoreHooks
     let machine: JobMachine
     let memory = Mutex(PostgresMemory())
+    let meter: ByteMeter
     private let bulletin: PostgresBulletin
     /// What a lease lasts in the database: longer than its host is told, because renewals are written in batches.
     static func leaseMilliseconds(_ settings: StoreSettings) -> Int64 { milliseconds(settings.leaseSeconds * 1.1 + 0.6) }
@@ -23,6 +24,7 @@ public final class PostgresJobStore: JobStore, AccountStore {
         self.settings = settings
         self.hooks = hooks
         machine = JobMachine(maxLosses: settings.maxLosses)
+        meter = ByteMeter(most: settings.bytesPerAccount)
         do {
             let connection = try PostgresConnection(url)
             try PostgresSchema.migrate(connection)
@@ -32,6 +34,7 @@ public final class PostgresJobStore: JobStore, AccountStore {
             try connection.run("UPDATE pulse SET at = \(Self.now)", [.int(Self.shift(settings))])
             let generation = try Self.generation(connection)
             memory.withLock { $0.generation = generation }
+            meter.wrote([:], totals: try Self.keptBytes(connection))
         } catch let error as PostgresError {
             throw StoreError.unavailable("The database cannot be used: \(error)")
         }
@@ -137,7 +140,30 @@ public final class PostgresJobStore: JobStore, AccountStore {
         }
     }
 
+    public func admit(_ bytes: Int64, account: Int64) throws { try meter.admit(bytes, account: account) }
+
+    private static func keptBytes(_ connection: PostgresConnection) throws -> [Int64: Int64] {
+        let rows = try connection.run("SELECT account, bytes FROM account_bytes")
+        return Dictionary(rows.map { ($0.int(0) ?? 0, $0.int(1) ?? 0) }, uniquingKeysWith: { $1 })
+    }
+
+    /// Adds what accounts keep more than the last time to what the other coordinators have added.
+    func flushMeter(isLast: Bool = false) async throws {
+        let additions = meter.due(at: settings.clocks.uptime(), isLast: isLast)
+        guard !additions.isEmpty else { return }
+        let totals = try await pool.transaction { connection -> [Int64: Int64] in
+            for (account, bytes) in additions.sorted(by: { $0.key < $1.key }) {
+                try connection.run(
+                    "INSERT INTO account_bytes (account, bytes) VALUES ($1, greatest(0, $2::bigint)) ON CONFLICT (account) "
+                        + "DO UPDATE SET bytes = greatest(0, account_bytes.bytes + $2::bigint)", [.int(account), .int(bytes)])
+            }
+            return try Self.keptBytes(connection)
+        }
+        meter.wrote(additions, totals: totals)
+    }
+
     public func addUpload(_ upload: Upload, account: Int64) async throws {
+        try meter.admit(upload.size, account: account)
         let now = settings.clocks.wall()
         try await pool.transaction { connection in
             try connection.run(
@@ -145,6 +171,7 @@ public final class PostgresJobStore: JobStore, AccountStore {
                 [.int(account), .text(upload.id), .int(upload.size), .text(upload.sha256), .int(now.milliseconds)])
             try Self.use(connection, upload.sha256, by: upload.id)
         }
+        meter.add(upload.size, account: account)
     }
 
     public func upload(_ id: String, account: Int64) async throws -> Upload? {

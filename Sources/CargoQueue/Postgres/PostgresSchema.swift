@@ -105,6 +105,15 @@ enum PostgresSchema {
         """,
         "CREATE TABLE secrets (name text PRIMARY KEY, value text NOT NULL)",
         PostgresJobStore.recordsMigration,
+        """
+        CREATE TABLE account_bytes (account bigint PRIMARY KEY, bytes bigint NOT NULL);
+        ALTER TABLE attempts ADD COLUMN log_bytes bigint NOT NULL DEFAULT 0, ADD COLUMN home text NOT NULL DEFAULT '';
+        INSERT INTO account_bytes SELECT account, sum(bytes) FROM (
+            SELECT account, count(*) * 1024 + sum(length(spec) + coalesce(length(metadata), 0)) bytes FROM payloads GROUP BY 1
+            UNION ALL SELECT account, sum(size) FROM uploads GROUP BY 1
+            UNION ALL SELECT account, sum(size) FROM outputs GROUP BY 1) b GROUP BY 1;
+        CREATE TABLE coordinators (id text PRIMARY KEY, url text NOT NULL, seen bigint NOT NULL);
+        """,
     ]
 
     /// One number among the advisory locks of the database: who migrates.
