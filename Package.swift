@@ -52,6 +52,7 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-http-types", from: "1.0.0"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+        .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.30.0"),
         .package(url: "https://github.com/apple/swift-system", from: "1.8.1"),
         .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
         .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1", traits: []),
@@ -73,6 +74,8 @@ let package = Package(
         room("CargoSigning", ["CargoArtifact", "CargoFiles", crypto, system]),
         room("CargoKeys", ["CCrypto", "CargoArtifact", "CargoFiles", "CargoSigning", system]),
         room("CargoWire", ["CargoArtifact"]),
+        room("CargoTunnel", []),
+        room("CargoTunnelSocket", ["CargoTunnel", nio, .product(name: "NIOWebSocket", package: "swift-nio")]),
         room("CargoFiles", ["CLinux", system]),
         room("CargoArchive", ["CargoArtifact", "CargoFiles", system]),
         room("CargoStore", ["CArchive", "CargoArchive", "CargoArtifact", "CargoFiles", "CargoSigning", crypto, system]),
@@ -86,10 +89,15 @@ let package = Package(
         room(
             "CargoClient",
             [
-                "CargoArtifact", "CargoFiles", "CargoSigning", "CargoStore", "CargoTransfer", "CargoWire", crypto, system,
+                "CargoArtifact", "CargoFiles", "CargoSigning", "CargoStore", "CargoTransfer", "CargoTunnel", "CargoTunnelSocket",
+                "CargoWire", crypto,
+                system,
                 .product(name: "AsyncHTTPClient", package: "async-http-client"),
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOHTTP1", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "NIOSSL", package: "swift-nio-ssl"),
+                .product(name: "NIOWebSocket", package: "swift-nio"),
             ]),
 
         // Host side.
@@ -132,15 +140,16 @@ let package = Package(
         room(
             "CargoAgent",
             [
-                "CargoArtifact", "CargoClient", "CargoEndpoints", "CargoEngines", "CargoFiles", "CargoMeter", "CargoRunner", "CargoSigning",
-                "CargoStore",
-                "CargoWire", crypto, lifecycle, logging, system,
+                "CargoArtifact", "CargoClient", "CargoEndpoints", "CargoEngines", "CargoFiles", "CargoMeter", "CargoRunner",
+                "CargoSigning", "CargoStore", "CargoTunnel", "CargoWire", crypto, lifecycle, logging, system,
             ]),
 
         // Server side.
+        room("CargoScheduler", ["CargoArtifact", "CargoWire"]),
         room(
             "CargoQueue",
             [
+                "CargoScheduler",
                 "CPostgres", "CargoArtifact", "CargoFiles", "CargoWire", crypto, logging, system,
                 .product(name: "GRDB", package: "GRDB.swift"),
                 .product(name: "GRDBSQLite", package: "GRDB.swift"),
@@ -160,20 +169,21 @@ let package = Package(
         room(
             "CargoGateway",
             [
-                "CargoArtifact", "CargoFiles", "CargoQueue", "CargoRegistry", "CargoSigning", "CargoStore", "CargoWebhooks",
-                "CargoWire",
+                "CargoArtifact", "CargoFiles", "CargoQueue", "CargoRegistry", "CargoScheduler", "CargoSigning",
+                "CargoStore", "CargoTunnel", "CargoWebhooks", "CargoWire",
                 crypto, httpTypes, hummingbird, logging, nio, system,
             ]),
         room(
             "CargoCoordinator",
             [
                 "CargoArtifact", "CargoFiles", "CargoGateway", "CargoQueue", "CargoRegistry", "CargoSigning", "CargoStore",
-                "CargoWebhooks", "CargoWire",
+                "CargoTunnel", "CargoTunnelSocket", "CargoWebhooks", "CargoWire",
                 crypto, hummingbird, lifecycle, logging, nio, system,
                 .product(name: "AsyncHTTPClient", package: "async-http-client"),
                 .product(name: "HummingbirdCore", package: "hummingbird"),
                 .product(name: "UnixSignals", package: "swift-service-lifecycle"),
                 .product(name: "NIOHTTP1", package: "swift-nio"),
+                .product(name: "NIOWebSocket", package: "swift-nio"),
             ]),
 
         // Programs: parse, call, print.
@@ -181,7 +191,8 @@ let package = Package(
         program(
             "cargo-run",
             [
-                "CargoAgent", "CargoArtifact", "CargoClient", "CargoCommands", "CargoEndpoints", "CargoEngines", "CargoFiles", "CargoMeter",
+                "CargoAgent", "CargoArtifact", "CargoClient", "CargoCommands", "CargoEndpoints", "CargoEngines", "CargoFiles",
+                "CargoMeter",
                 "CargoRunner",
                 "CargoSandbox",
                 "CargoSigning", "CargoStatus", "CargoStore", "CargoWire", arguments, lifecycle, logging, signals, system,
@@ -204,6 +215,10 @@ let package = Package(
         .executableTarget(
             name: "engine-bench", dependencies: ["CargoEndpoints", "CargoEngines", "CargoStore", "CargoWire", system],
             path: "Benchmarks/engine/EngineBench", swiftSettings: settings),
+        // Places a million requests on ten thousand simulated hosts.
+        .executableTarget(
+            name: "placement-bench", dependencies: ["CargoScheduler", "CargoWire"], path: "Benchmarks/placement/PlacementBench",
+            swiftSettings: settings),
 
         .plugin(name: "EmbedPrograms", capability: .buildTool()),
 
@@ -252,6 +267,8 @@ let package = Package(
             ]),
         tests("CargoMeterTests", ["CargoMeter", "CargoEndpoints", "CargoWire", system]),
         tests("CargoStatusTests", ["CargoStatus", "CargoWire"]),
+        tests("CargoTunnelTests", ["CargoTunnel"]),
+        tests("CargoSchedulerTests", ["CargoScheduler", "CargoArtifact", "CargoWire"]),
         tests("CargoQueueTests", ["CargoQueue", "CargoArtifact", "CargoWire", system]),
         tests(
             "CargoWebhooksTests",
@@ -264,7 +281,8 @@ let package = Package(
         tests(
             "CargoGatewayTests",
             [
-                "CargoArtifact", "CargoClient", "CargoCoordinator", "CargoGateway", "CargoQueue", "CargoSigning", "CargoWire",
+                "CargoArtifact", "CargoClient", "CargoCoordinator", "CargoGateway", "CargoQueue", "CargoTunnel", "CargoSigning",
+                "CargoWire",
                 logging, nio, system,
                 .product(name: "AsyncHTTPClient", package: "async-http-client"),
                 .product(name: "NIOHTTP1", package: "swift-nio"),

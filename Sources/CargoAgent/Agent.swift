@@ -54,6 +54,7 @@ public struct Agent: Service {
         }
         if let containers { try await clearContainers(containers) }
         let identity = try HostIdentity(at: configuration.home.appending("host.key"))
+        let door = configuration.usesTunnel ? TunnelDoor() : nil
         let session = HostSession(
             account: configuration.coordinator, identity: identity, name: configuration.name, slots: configuration.slots,
             offer: HostOffer(
@@ -61,7 +62,7 @@ public struct Agent: Service {
                 region: configuration.region, jurisdiction: configuration.jurisdiction, logger: logger),
             admission: HostAdmission(
                 home: configuration.home, show: configuration.showPairing, closed: configuration.closed,
-                groups: configuration.groups),
+                groups: configuration.groups, door: door),
             logger: logger)
         let draining = Gate()
         let drainDeadline = Gate()
@@ -88,6 +89,14 @@ public struct Agent: Service {
                     guard (try? await Task.sleep(for: configuration.drain)) != nil else { return }
                     drainDeadline.open()
                 }
+                if let door {
+                    let keeper = TunnelKeeper(session: session, door: door, service: configuration.models, logger: logger)
+                    group.addTask { await keeper.run() }
+                }
+                let reporting = Reporting(
+                    session: session, service: configuration.models, prices: configuration.prices, slots: configuration.slots,
+                    logger: logger)
+                group.addTask { await reporting.run() }
                 let serving = configuration.models.map {
                     Serving(
                         session: session, identity: identity, service: $0, draining: draining, drainDeadline: drainDeadline,

@@ -42,6 +42,10 @@ public struct AgentConfiguration: Sendable {
     public var closed = false
     /// Groups of the account that it serves from its registration on.
     public var groups: [String] = []
+    /// Whether it keeps a tunnel to the coordinator open; without one every call goes over REST.
+    public var usesTunnel = true
+    /// What this host asks for, in credits by model, `_default` for the others.
+    public var prices: [String: Double] = [:]
     /// Where it stands, and whose law holds there: filters of jobs.
     public var region: String?
     public var jurisdiction: String?

@@ -125,6 +125,12 @@ actor AttemptChannel {
 
     /// Sends heartbeats until its task is cancelled or the lease is lost.
     func beat() async {
+        await session.runs(job) { [weak self] in await self?.stop(.cancelled) }
+        await sendHeartbeats()
+        await session.ended(job)
+    }
+
+    private func sendHeartbeats() async {
         var backoff = Backoff(first: .milliseconds(50), most: .seconds(2))
         var notBefore = ContinuousClock.now
         while !Task.isCancelled, reason != .leaseLost {

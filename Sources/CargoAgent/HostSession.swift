@@ -57,6 +57,16 @@ actor HostSession {
         }
     }
 
+    /// Attempts that a word of the coordinator may stop at once, by job.
+    private var attempts: [String: @Sendable () async -> Void] = [:]
+
+    func runs(_ job: String, stop: @escaping @Sendable () async -> Void) { attempts[job] = stop }
+
+    func ended(_ job: String) { attempts[job] = nil }
+
+    /// The coordinator says that the job was cancelled.
+    func cancelled(_ job: String) async { await attempts[job]?() }
+
     private func register() async throws -> CoordinatorClient {
         // Two calls that lost the same token share one registration.
         if let registering { return try await registering.value }
@@ -67,7 +77,8 @@ actor HostSession {
             let host = try await admit(request)
             logger.info("registered", metadata: ["host": "\(host.id)", "coordinator": "\(account.url)"])
             hostID = host.id
-            return account.with(token: host.token)
+            let own = account.with(token: host.token)
+            return admission.door.map(own.through) ?? own
         }
         registering = task
         defer { registering = nil }
@@ -117,6 +128,8 @@ struct HostAdmission: Sendable {
     var show: (@Sendable (Pairing) -> Void)?
     var closed = false
     var groups: [String] = []
+    /// Through which its calls go where it is open.
+    var door: TunnelDoor?
     /// How often the host asks whether it was let in.
     var poll = Duration.seconds(2)
 }

@@ -1,5 +1,6 @@
 import AsyncHTTPClient
 public import CargoFiles
+import CargoTunnel
 public import CargoWire
 import FoundationEssentials
 import NIOCore
@@ -15,8 +16,12 @@ extension CoordinatorClient {
 
     /// `POST /hosts/next-job`: nil when there was none within `wait`.
     public func claim(_ request: ClaimRequest) async throws -> Claim? {
+        let timeout = TimeAmount.milliseconds(Int64((request.wait ?? 0) * 1000) + 15_000)
+        if let answer = try await throughTunnel(.claim, request, timeout: timeout) {
+            return answer.status == 204 ? nil : try transport.decode(Claim.self, from: answer.bytes, path: "/hosts/tunnel")
+        }
         var call = try post("/hosts/next-job", request)
-        call.timeout = .milliseconds(Int64((request.wait ?? 0) * 1000) + 15_000)
+        call.timeout = timeout
         let response = try await transport.response(to: call)
         let bytes = try await transport.bytes(of: response)
         if response.status.code == 204 || bytes.isEmpty { return nil }
@@ -26,6 +31,9 @@ extension CoordinatorClient {
     /// `POST /jobs/{id}/heartbeat`. `timeout`: how long an answer is worth waiting for.
     public func heartbeat(_ job: String, _ heartbeat: Heartbeat, timeout: Duration = .seconds(15)) async throws -> HeartbeatReply
     {
+        if let answer = try await throughTunnel(.heartbeat, job: job, heartbeat, timeout: TimeAmount(timeout)) {
+            return try transport.decode(HeartbeatReply.self, from: answer.bytes, path: "/hosts/tunnel")
+        }
         var call = try post("/jobs/\(PercentEncoding.segment(job))/heartbeat", heartbeat)
         call.timeout = TimeAmount(timeout)
         return try await transport.json(call)
@@ -43,11 +51,13 @@ extension CoordinatorClient {
 
     /// `POST /jobs/{id}/complete`.
     public func complete(_ job: String, _ completion: Completion) async throws {
+        if try await throughTunnel(.complete, job: job, completion, timeout: .seconds(30)) != nil { return }
         try await transport.send(try post("/jobs/\(PercentEncoding.segment(job))/complete", completion))
     }
 
     /// `POST /jobs/{id}/fail`.
     public func fail(_ job: String, _ failure: Failure) async throws {
+        if try await throughTunnel(.fail, job: job, failure, timeout: .seconds(30)) != nil { return }
         try await transport.send(try post("/jobs/\(PercentEncoding.segment(job))/fail", failure))
     }
 

@@ -9,6 +9,8 @@ import NIOHTTP1
 /// Every call throws `ClientError`, or `CancellationError` when its task was cancelled.
 public struct CoordinatorClient: Sendable {
     let transport: Transport
+    /// Through which a host's calls go where it is open.
+    private(set) var door: TunnelDoor?
 
     /// `url`: `http(s)://HOST[:PORT]`. `connections`: how many calls may be under way at once.
     public init(url: String, token: String?, connections: Int = 8) throws {
@@ -22,6 +24,13 @@ public struct CoordinatorClient: Sendable {
 
     /// The same connections under another credential.
     public func with(token: String?) -> CoordinatorClient { CoordinatorClient(transport: transport.with(token: token)) }
+
+    /// The same, whose calls of a host go through an open tunnel.
+    public func through(_ door: TunnelDoor) -> CoordinatorClient {
+        var client = self
+        client.door = door
+        return client
+    }
 
     /// Whether both speak to the same place with the same credential.
     public func isSame(as other: CoordinatorClient) -> Bool {

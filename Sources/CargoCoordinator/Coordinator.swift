@@ -113,10 +113,14 @@ public struct Coordinator: Sendable {
         var http = HTTP1Channel.Configuration(
             additionalChannelHandlers: [CloseWhenPeerCloses()], idleTimeout: .seconds(Coordinator.idleSeconds))
         http.httpDecoder = .init(maxHeaderFieldSize: 32 << 10, maxHeaderListSize: 64 << 10, maxHeaderFieldCount: 200)
-        let connections = http
+        let server = HTTPServerBuilder { [gateway, http] responder in
+            LoopBoundChannel(
+                base: TunnelChannel(
+                    http: HTTP1Channel(responder: responder, configuration: http), gateway: gateway,
+                    patience: .seconds(Coordinator.idleSeconds)))
+        }
         let application = Application(
-            router: try gateway.router(),
-            server: HTTPServerBuilder { LoopBoundChannel(base: HTTP1Channel(responder: $0, configuration: connections)) },
+            router: try gateway.router(), server: server,
             configuration: ApplicationConfiguration(
                 address: .hostname(host, port: settings.port), serverName: "longshore", backlog: 4096,
                 availableConnectionsDelegate: MaximumAvailableConnections(Coordinator.mostConnections)),
@@ -135,7 +139,7 @@ public struct Coordinator: Sendable {
                 .init(service: AccountService(queue: queue, isShared: settings.database != nil, logger: logger)),
                 .init(service: BatchService(gateway: gateway)),
                 .init(service: application),
-                .init(service: DrainService(queue: queue)),
+                .init(service: DrainService(queue: queue, tunnels: gateway.tunnels)),
             ],
             gracefulShutdownSignals: [.sigterm, .sigint], logger: logger)
         configuration.maximumGracefulShutdownDuration = .seconds(settings.shutdownSeconds)
@@ -166,9 +170,14 @@ private struct BatchService: Service {
 /// Goes first at a shutdown: ends streams and polls, so that the server's connections can finish.
 private struct DrainService: Service {
     let queue: JobQueue
+    let tunnels: TunnelHub
 
     func run() async throws {
         try? await gracefulShutdown()
+        await tunnels.goAway()
         queue.drain()
+        // What was under way has a moment to be answered; an open socket would hold up the end.
+        try? await Task.sleep(for: .milliseconds(500))
+        await tunnels.close()
     }
 }

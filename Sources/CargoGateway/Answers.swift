@@ -118,6 +118,13 @@ struct GatewayError: Error, Hashable, Sendable {
         429: "Too Many Requests",
     ]
 
+    /// The problem as JSON.
+    var bytes: [UInt8] {
+        let title = GatewayError.titles[status] ?? "Refused"
+        let problem = Problem(status: status, title: title, detail: detail, code: code)
+        return (try? Answer.encoder.encode(problem)).map { Array($0) } ?? []
+    }
+
     var response: Response {
         let title = GatewayError.titles[status] ?? "Refused"
         let problem = Problem(status: status, title: title, detail: detail, code: code)

@@ -37,6 +37,8 @@ extension Gateway {
             try await queue.directory.removeHost(host.id)
             try await queue.groups.forget(host.id, of: host.account)
             queue.board.forget(host.id)
+            queue.scheduler.forget(host.id)
+            await tunnels.drop(host.id)
             return Response(status: .noContent)
         }
         router.post("/hosts/heartbeat") { request, _ in
@@ -152,8 +154,10 @@ extension Gateway {
             throw GatewayError(
                 422, "invalid_report", "A report has at most 1,000 models, prices and speeds, and none of them is negative.")
         }
-        queue.board.saw(host, report: report)
-        return HostReportReply(fetch: [], seconds: 10)
+        var seen = queue.board.saw(host, report: report)
+        seen.capabilities.circles = queue.groups.circles(ofHost: host)
+        queue.scheduler.heard(host, seen)
+        return HostReportReply(fetch: queue.scheduler.fetchHints(for: host, seen.capabilities), seconds: 10)
     }
 }
 

@@ -33,35 +33,67 @@ extension Gateway {
         router.post("/hosts/next-job") { request, context in try await nextJob(request, context) }
         router.post("/jobs/:id/heartbeat") { request, context in
             let principal = try caller(request, .host)
-            let beat = try await plainBody(Heartbeat.self, of: request, limit: Gateway.largestReport)
-            try check(beat.lease, principal)
-            try check(beat)
-            return try Answer.json(try await queue.heartbeat(try jobID(context), fitting(beat)))
+            let bytes = try await bytes(of: request, limit: Gateway.largestReport)
+            return try Answer.json(try await heartbeat(try jobID(context), bytes, principal))
         }
         router.put("/jobs/:id/outputs/**") { request, context in try await putOutput(request, context) }
         router.get("/jobs/:id/files/**") { request, context in try await inputFile(request, context) }
         router.post("/jobs/:id/complete") { request, context in
             let principal = try caller(request, .host)
-            let completion = try await plainBody(Completion.self, of: request, limit: Gateway.largestReport)
-            try check(completion.lease, principal)
-            try check(completion)
-            do {
-                return Answer.json(JobView.job(try await queue.complete(try jobID(context), completion), JobResult()))
-            } catch JobQueue.CompletionError.logMissing where !disk.admits(Int64(Gateway.largestReport), .runningWork) {
-                // The host has those bytes and keeps them: it comes again when there is room for them.
-                throw GatewayError.diskFull
-            }
+            let bytes = try await bytes(of: request, limit: Gateway.largestReport)
+            return Answer.json(try await complete(try jobID(context), bytes, principal))
         }
         router.post("/jobs/:id/fail") { request, context in
             let principal = try caller(request, .host)
-            let failure = try await body(Failure.self, of: request, limit: 1 << 20)
-            try check(failure.lease, principal)
-            guard !failure.error.code.isEmpty, failure.error.code.utf8.count <= 64, failure.error.message.utf8.count <= 8192
-            else {
-                throw GatewayError(422, "invalid_error", "An error's code has 1 to 64 bytes, its message at most 8192.")
-            }
-            return Answer.json(JobView.job(try await queue.fail(try jobID(context), failure), JobResult()))
+            let bytes = try await bytes(of: request, limit: 1 << 20)
+            return Answer.json(try await fail(try jobID(context), bytes, principal))
         }
+    }
+
+    // MARK: What REST and the tunnel call
+
+    func heartbeat(_ id: JobID, _ bytes: [UInt8], _ principal: Principal) async throws -> HeartbeatReply {
+        let beat = try Gateway.read(Heartbeat.self, from: bytes, limit: Gateway.largestReport)
+        try check(beat.lease, principal)
+        try check(beat)
+        return try await queue.heartbeat(id, fitting(beat))
+    }
+
+    func complete(_ id: JobID, _ bytes: [UInt8], _ principal: Principal) async throws -> Job {
+        let completion = try Gateway.read(Completion.self, from: bytes, limit: Gateway.largestReport)
+        try check(completion.lease, principal)
+        try check(completion)
+        do {
+            return JobView.job(try await queue.complete(id, completion), JobResult())
+        } catch JobQueue.CompletionError.logMissing where !disk.admits(Int64(Gateway.largestReport), .runningWork) {
+            // The host has those bytes and keeps them: it comes again when there is room for them.
+            throw GatewayError.diskFull
+        }
+    }
+
+    func fail(_ id: JobID, _ bytes: [UInt8], _ principal: Principal) async throws -> Job {
+        let failure = try StrictJSON.decode(Failure.self, from: bytes, limit: 1 << 20)
+        try check(failure.lease, principal)
+        guard !failure.error.code.isEmpty, failure.error.code.utf8.count <= 64, failure.error.message.utf8.count <= 8192
+        else {
+            throw GatewayError(422, "invalid_error", "An error's code has 1 to 64 bytes, its message at most 8192.")
+        }
+        return JobView.job(try await queue.fail(id, failure), JobResult())
+    }
+
+    func claim(_ bytes: [UInt8], _ principal: Principal, isGone: @Sendable () -> Bool) async throws -> GrantedClaim? {
+        let ask = try Gateway.read(ClaimRequest.self, from: bytes, limit: 1 << 20)
+        let host = try actingHost(principal, named: ask.host)
+        let wait = ask.wait ?? 0
+        guard (0...60).contains(wait) else { throw GatewayError(422, "invalid_claim", "'wait' is from 0 to 60 seconds.") }
+        if let slots = ask.slots, slots <= 0 { return nil }
+        if let id = ask.claimID, id.isEmpty || id.utf8.count > 128 {
+            throw GatewayError(422, "invalid_claim", "A claim_id has 1 to 128 bytes.")
+        }
+        var capabilities = ask.capabilities ?? HostCapabilities()
+        capabilities.circles = queue.groups.circles(ofHost: host)
+        let claim = ClaimAsk(host: host, capabilities: capabilities, claimID: ask.claimID)
+        return try await queue.claim(claim, wait: wait, isGone: isGone)
     }
 
     static func check(_ registration: HostRegistration) throws {
@@ -115,19 +147,9 @@ extension Gateway {
 
     private func nextJob(_ request: Request, _ context: GatewayContext) async throws -> Response {
         let principal = try caller(request, .host)
-        let ask = try await plainBody(ClaimRequest.self, of: request, limit: 1 << 20)
-        let host = try actingHost(principal, named: ask.host)
-        let wait = ask.wait ?? 0
-        guard (0...60).contains(wait) else { throw GatewayError(422, "invalid_claim", "'wait' is from 0 to 60 seconds.") }
-        if let slots = ask.slots, slots <= 0 { return Response(status: .noContent) }
-        if let id = ask.claimID, id.isEmpty || id.utf8.count > 128 {
-            throw GatewayError(422, "invalid_claim", "A claim_id has 1 to 128 bytes.")
-        }
-        var capabilities = ask.capabilities ?? HostCapabilities()
-        capabilities.circles = queue.groups.circles(ofHost: host)
-        let claim = ClaimAsk(host: host, capabilities: capabilities, claimID: ask.claimID)
+        let bytes = try await bytes(of: request, limit: 1 << 20)
         let channel = context.channel
-        let granted = try await queue.claim(claim, wait: wait, isGone: { !channel.isActive })
+        let granted = try await claim(bytes, principal, isGone: { !channel.isActive })
         guard let granted else { return Response(status: .noContent) }
         guard context.channel.isActive else {
             // Who asked has gone: the job goes back at once instead of waiting for the lease to run out.

@@ -21,6 +21,9 @@ extension Gateway {
             let principal = try caller(request, .write)
             let key = try key(context, principal)
             let record = try await queue.store.cancel(key, actor: "account:\(principal.account)")
+            if !record.state.status.isFinal, let host = record.state.host {
+                await tunnels.cancelled(key.id.description, on: host)
+            }
             let answer = try await describe(key)
             return Answer.json(answer, status: record.state.status.isFinal ? .ok : .accepted)
         }

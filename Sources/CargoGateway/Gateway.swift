@@ -25,6 +25,8 @@ public struct Gateway: Sendable {
     /// Files and batches of OpenAI's interface.
     let files: FileShelf
     let batches = BatchBoard()
+    /// Hosts that can be reached at once.
+    public let tunnels = TunnelHub()
 
     /// Bytes of a JSON body at most.
     static let largestJSON = 16 << 20
@@ -83,6 +85,7 @@ public struct Gateway: Sendable {
         addKeys(to: router)
         addGroups(to: router)
         addHostList(to: router)
+        addPlacement(to: router)
         addHealth(to: router)
         try addOpenAPI(to: router)
         return router

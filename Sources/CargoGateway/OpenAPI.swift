@@ -165,6 +165,53 @@ enum OpenAPI {
                 method: "POST", path: "/hosts/next-job", summary: "Claim a job",
                 body: .json(OpenAPISchemas.reference("ClaimRequest")), success: (200, free)),
             Operation(
+                method: "GET", path: "/jobs/{id}/placement", summary: "Which hosts were left out, how the rest scored",
+                success: (200, free)),
+            Operation(method: "GET", path: "/hosts", summary: "Hosts that the key may see", success: (200, free)),
+            Operation(method: "GET", path: "/hosts/{host}", summary: "A host", success: (200, free)),
+            Operation(
+                method: "PATCH", path: "/hosts/{host}", summary: "Open an own host to everyone, or close it",
+                body: .json(OpenAPISchemas.request(["open": OpenAPISchemas.boolean], required: ["open"])), success: (200, free)),
+            Operation(method: "DELETE", path: "/hosts/{host}", summary: "Forget an own host", success: (204, nil)),
+            Operation(
+                method: "POST", path: "/hosts/heartbeat", summary: "How a host is", body: free, success: (200, free)),
+            Operation(
+                method: "POST", path: "/hosts/rotate", summary: "New credentials of a host", body: free, success: (200, free)),
+            Operation(
+                method: "POST", path: "/hosts/pairings", summary: "Ask to be let in without a key", body: free,
+                success: (201, free)),
+            Operation(
+                method: "GET", path: "/hosts/pairings/{code}", summary: "Which host waits under a code", success: (200, free)),
+            Operation(
+                method: "POST", path: "/hosts/pairings/{code}", summary: "Let that host in",
+                body: .json(
+                    OpenAPISchemas.request(["fingerprint": text, "open": OpenAPISchemas.boolean], required: ["fingerprint"])),
+                success: (204, nil)),
+            Operation(
+                method: "POST", path: "/hosts/pairings/{code}/answer", summary: "Whether the host was let in",
+                body: .json(OpenAPISchemas.request(["secret": text], required: ["secret"])), success: (202, free)),
+            Operation(
+                method: "POST", path: "/groups", summary: "Make a group",
+                body: .json(OpenAPISchemas.request(["name": text], required: ["name"])), success: (201, free)),
+            Operation(method: "GET", path: "/groups", summary: "The account's groups", success: (200, free)),
+            Operation(
+                method: "POST", path: "/groups/join", summary: "Join by an invitation",
+                body: .json(OpenAPISchemas.request(["invite": text], required: ["invite"])), success: (200, free)),
+            Operation(method: "GET", path: "/groups/{group}", summary: "A group", success: (200, free)),
+            Operation(method: "DELETE", path: "/groups/{group}", summary: "Delete an own group", success: (204, nil)),
+            Operation(
+                method: "POST", path: "/groups/{group}/invites", summary: "Invite",
+                body: .json(OpenAPISchemas.request(["seconds": OpenAPISchemas.seconds, "uses": OpenAPISchemas.integer(1, 500)])),
+                success: (201, free)),
+            Operation(method: "POST", path: "/groups/{group}/leave", summary: "Leave a group", success: (204, nil)),
+            Operation(
+                method: "DELETE", path: "/groups/{group}/members/{member}", summary: "Remove a member", success: (204, nil)),
+            Operation(
+                method: "PUT", path: "/groups/{group}/hosts/{host}", summary: "An own host serves it", success: (200, free)),
+            Operation(
+                method: "DELETE", path: "/groups/{group}/hosts/{host}", summary: "An own host serves it no longer",
+                success: (204, nil)),
+            Operation(
                 method: "POST", path: "/keys", summary: "Make an API key",
                 body: .json(OpenAPISchemas.reference("KeyRequest")), success: (201, .json(OpenAPISchemas.reference("Key")))),
             Operation(

@@ -16,6 +16,7 @@ enum OpenAPISchemas {
     /// A host's report: the lease and, in the reference, the rest.
     static let leased = object(["lease": reference("Lease")], required: ["lease"])
 
+    static let boolean: JSONValue = .object(["type": .string("boolean")])
     static let seconds: JSONValue = .object([
         "anyOf": .array([
             .object(["type": .string("number"), "exclusiveMinimum": .integer(0), "maximum": .integer(31_622_400)]),

@@ -122,6 +122,7 @@ final class ClaimWaiters: Sendable {
     private struct Waiter {
         var number: UInt64
         var bell: Doorbell
+        var host: String
         var capabilities: HostCapabilities
     }
 
@@ -131,7 +132,14 @@ final class ClaimWaiters: Sendable {
         var closing = false
     }
 
+    /// Waiters that one wake compares at most.
+    private static let mostCompared = 64
+
     private let state = Mutex(State())
+    /// How good a host is for a job; nil when nothing is known of it.
+    private let rank: @Sendable (String, Requirement) -> Double?
+
+    init(rank: @escaping @Sendable (String, Requirement) -> Double? = { _, _ in nil }) { self.rank = rank }
 
     /// Everyone answers now, and nobody waits any more.
     func close() {
@@ -143,11 +151,11 @@ final class ClaimWaiters: Sendable {
         for bell in bells { bell.ring(.closing) }
     }
 
-    func enter(_ bell: Doorbell, _ capabilities: HostCapabilities) -> UInt64 {
+    func enter(_ bell: Doorbell, _ host: String, _ capabilities: HostCapabilities) -> UInt64 {
         state.withLock { state in
             if state.closing { bell.ring(.closing) }
             state.next += 1
-            state.waiters.append(Waiter(number: state.next, bell: bell, capabilities: capabilities))
+            state.waiters.append(Waiter(number: state.next, bell: bell, host: host, capabilities: capabilities))
             return state.next
         }
     }
@@ -167,10 +175,26 @@ final class ClaimWaiters: Sendable {
             let atHand =
                 requirement.image == nil
                 ? nil : state.waiters.firstIndex { requirement.fits($0.capabilities) && requirement.isAtHand($0.capabilities) }
-            guard let index = atHand ?? state.waiters.firstIndex(where: { requirement.fits($0.capabilities) }) else { return nil }
+            guard let index = atHand ?? best(of: state.waiters, for: requirement) else { return nil }
             return state.waiters.remove(at: index).bell
         }
         bell?.ring(.work)
+    }
+
+    /// The best of those that fit; among equals who came first. The others ask again within two seconds, should it not take it.
+    private func best(of waiters: [Waiter], for requirement: Requirement) -> Int? {
+        var fitting: [Int] = []
+        for (index, waiter) in waiters.enumerated() where requirement.fits(waiter.capabilities) {
+            fitting.append(index)
+            if fitting.count == Self.mostCompared { break }
+        }
+        guard fitting.count > 1 else { return fitting.first }
+        var best: (index: Int, score: Double)?
+        for index in fitting {
+            let score = rank(waiters[index].host, requirement) ?? 0
+            if best == nil || score > best?.score ?? 0 { best = (index, score) }
+        }
+        return best?.index
     }
 
     /// Any one, whatever it can run: to hand on a wake that was not used.

@@ -19,9 +19,10 @@ public final class HostBoard: Sendable {
 
     public init(clocks: Clocks) { self.clocks = clocks }
 
-    public func saw(_ host: String, capabilities: HostCapabilities? = nil, report: HostReport? = nil) {
+    @discardableResult
+    public func saw(_ host: String, capabilities: HostCapabilities? = nil, report: HostReport? = nil) -> Seen {
         let (now, wall) = (clocks.uptime(), clocks.wall())
-        hosts.withLock { hosts in
+        return hosts.withLock { hosts in
             var seen = hosts[host] ?? Seen(at: now, wall: wall)
             (seen.at, seen.wall) = (now, wall)
             if let capabilities { seen.capabilities = capabilities.keeping(seen.capabilities) }
@@ -30,6 +31,7 @@ public final class HostBoard: Sendable {
             if hosts.count > Self.mostHosts {
                 hosts = hosts.filter { $0.value.at.advanced(bySeconds: Self.silentSeconds) > now }
             }
+            return seen
         }
     }
 

@@ -14,6 +14,8 @@ public final class JobQueue: Sendable {
     public let groups: Groups
     public let pairings: Pairings
     public let board: HostBoard
+    /// Which host is best for what.
+    public let scheduler: Scheduler
     public let signals: JobSignals
     public let settings: StoreSettings
     let waiters: ClaimWaiters
@@ -35,7 +37,9 @@ public final class JobQueue: Sendable {
         logs folder: FilePath, settings: StoreSettings = StoreSettings(), hooks: StoreHooks = StoreHooks(), open: OpenStore
     ) async throws {
         let signals = JobSignals()
-        let waiters = ClaimWaiters()
+        let scheduler = Scheduler(clocks: settings.clocks)
+        let waiters = ClaimWaiters(rank: { scheduler.score($0, $1) })
+        self.scheduler = scheduler
         let sealing = Sealing()
         let answers = LiveAnswers()
         self.answers = answers
@@ -44,6 +48,7 @@ public final class JobQueue: Sendable {
         self.settings = settings
         var own = hooks
         own.onReady = {
+            scheduler.waits($0)
             waiters.wake($0)
             hooks.onReady($0)
         }
@@ -128,7 +133,7 @@ public final class JobQueue: Sendable {
         _ ask: ClaimAsk, wait: Double, isGone: @Sendable () -> Bool = { false }
     ) async throws -> GrantedClaim? {
         pace.saw(ask.host, ask.capabilities, at: settings.clocks.uptime())
-        board.saw(ask.host, capabilities: ask.capabilities)
+        scheduler.heard(ask.host, board.saw(ask.host, capabilities: ask.capabilities))
         var granted = try await claimOrWait(ask, wait: wait, isGone: isGone)
         // An account that has left the group since it submitted uses its hosts no more.
         while let job = granted, !groups.mayUse(ask.host, job.job.key.account) {
@@ -136,7 +141,10 @@ public final class JobQueue: Sendable {
             _ = try await store.cancel(job.job.key, actor: "coordinator")
             granted = try await claimOrWait(ask, wait: 0, isGone: isGone)
         }
-        if let granted { pace.granted(granted.job.key.account, at: settings.clocks.uptime()) }
+        if let granted {
+            pace.granted(granted.job.key.account, at: settings.clocks.uptime())
+            scheduler.gave(granted.job, to: ask.host)
+        }
         return granted
     }
 
@@ -145,7 +153,7 @@ public final class JobQueue: Sendable {
         let bell = Doorbell()
         while true {
             // Entered before asking: what becomes ready in between rings.
-            let number = waiters.enter(bell, ask.capabilities)
+            let number = waiters.enter(bell, ask.host, ask.capabilities)
             let granted: GrantedClaim?
             do {
                 granted = try await store.claim(ask)
@@ -176,6 +184,7 @@ public final class JobQueue: Sendable {
         var durable = logs.summary(id, attempt: beat.lease.epoch)?.bytes ?? 0
         if let answer = beat.answer {
             answers.begin(id, attempt: beat.lease.epoch, answer)
+            scheduler.answered(id, by: beat.lease.host)
             signals.ring(id, .logs)
         }
         if beat.state == .processing, beat.answer == nil {
@@ -245,12 +254,14 @@ public final class JobQueue: Sendable {
             (end.logBytes, end.logSHA256) = (log.bytes, log.sha256)
         }
         let record = try await store.report(id, failure.lease, input, end)
+        scheduler.failed(id, at: failure.lease.host)
         forget(id)
         return record
     }
 
     private func forget(_ id: JobID) {
         progress.withLock { _ = $0.removeValue(forKey: id) }
+        scheduler.ended(id)
     }
 
     // MARK: Waiting for a job

@@ -91,6 +91,15 @@ struct AgentCommand: AsyncParsableCommand {
         name: .customLong("group"), help: ArgumentHelp("Serve this group of the account. Repeatable.", valueName: "id or name"))
     var groups: [String] = []
 
+    @Flag(name: .customLong("no-tunnel"), help: "Speak to the coordinator by single calls only.")
+    var noTunnel = false
+
+    @Option(
+        name: .customLong("price"),
+        help: ArgumentHelp(
+            "Credits that this host asks for a model, or for all others. Repeatable.", valueName: "[model=]credits"))
+    var prices: [String] = []
+
     @Option(help: "Where this host stands, for jobs that ask for a region, such as eu-west.")
     var region: String?
 
@@ -126,6 +135,7 @@ struct AgentCommand: AsyncParsableCommand {
     var logLevel: String = "info"
 
     func validate() throws {
+        _ = try AgentCommand.prices(prices)
         if pair, apiKeyFile != nil { throw ValidationError("--pair is for a host without --api-key-file.") }
         if pair, !groups.isEmpty {
             throw ValidationError("Whoever confirms the code names the groups: longshore hosts pair --group.")
@@ -173,6 +183,8 @@ struct AgentCommand: AsyncParsableCommand {
         configuration.imageBudget = imageBudget
         configuration.closed = closed
         configuration.groups = groups
+        configuration.usesTunnel = !noTunnel
+        configuration.prices = try AgentCommand.prices(prices)
         configuration.region = region
         configuration.jurisdiction = jurisdiction
         if pair {
@@ -250,5 +262,16 @@ struct AgentCommand: AsyncParsableCommand {
         settings.attached = try attached()
         settings.report = { logger.notice("\($0)") }
         return settings.ports.isEmpty && settings.attached.isEmpty ? nil : EndpointService(settings)
+    }
+
+    /// `model=credits`, or credits alone for all others.
+    private static func prices(_ words: [String]) throws -> [String: Double] {
+        try words.reduce(into: [:]) { prices, word in
+            let parts = word.split(separator: "=", maxSplits: 1).map(String.init)
+            guard let last = parts.last, let credits = Double(last), credits >= 0, credits < 1e12 else {
+                throw ValidationError("--price is a number of credits, or MODEL=CREDITS.")
+            }
+            prices[parts.count == 2 ? parts[0] : "_default"] = credits
+        }
     }
 }

@@ -1,0 +1,63 @@
+import CargoArtifact
+import CargoClient
+import CargoEndpoints
+import CargoWire
+import FoundationEssentials
+import Logging
+
+/// Tells the coordinator each ten seconds how this host is, besides what its claims offer.
+struct Reporting: Sendable {
+    let session: HostSession
+    let service: (any ModelService)?
+    let prices: [String: Double]
+    let slots: Int
+    let logger: Logger
+
+    private static let interval = 10.0
+
+    /// Until its task is cancelled.
+    func run() async {
+        var pause = Reporting.interval
+        while !Task.isCancelled {
+            do {
+                let report = await report()
+                let reply = try await session.call { try await $0.report(report) }
+                pause = min(60, max(1, reply.seconds))
+                for hint in reply.fetch {
+                    logger.info(
+                        "requests wait for a model that this host could get",
+                        metadata: ["model": "\(hint.model)", "waiting": "\(hint.waiting)"])
+                }
+            } catch {
+                if Task.isCancelled { return }
+                logger.debug("no report: trying again", metadata: ["error": "\(error)"])
+            }
+            // Hosts that started together do not report together.
+            try? await Task.sleep(for: .seconds(pause * Double.random(in: 0.9...1)))
+        }
+    }
+
+    private func report() async -> HostReport {
+        var report = HostReport()
+        report.slots = slots
+        report.prices = prices.isEmpty ? nil : prices
+        report.freeMemory = Reporting.freeMemory().map { ByteCount($0) }
+        if let models = await service?.models() {
+            report.models = Array(models.prefix(1000))
+            let formats = Set(models.compactMap(\.format) + models.compactMap(\.quantization))
+            report.formats = formats.isEmpty ? nil : formats.sorted().prefix(100).map(\.self)
+        }
+        return report
+    }
+
+    /// `MemAvailable` of proc(5), bytes.
+    private static func freeMemory() -> Int64? {
+        guard let data = FileManager.default.contents(atPath: "/proc/meminfo") else { return nil }
+        return freeMemory(in: String(decoding: data, as: UTF8.self))
+    }
+
+    static func freeMemory(in text: String) -> Int64? {
+        let line = text.split(separator: "\n").first { $0.hasPrefix("MemAvailable:") }
+        return line?.split(separator: " ").dropFirst().first.flatMap { Int64($0) }.map { $0 * 1024 }
+    }
+}

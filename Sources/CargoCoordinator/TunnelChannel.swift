@@ -1,0 +1,167 @@
+import CargoGateway
+import CargoQueue
+import CargoTunnel
+import CargoTunnelSocket
+import HTTPTypes
+import Hummingbird
+import HummingbirdCore
+import Logging
+import NIOCore
+import NIOHTTP1
+import NIOHTTPTypes
+import NIOWebSocket
+
+/// A connection that may become a tunnel: what begins with `GET /hosts/tunnel` is upgraded to a WebSocket, everything else
+/// is HTTP as the server speaks it. The first bytes decide, so that ordinary requests pass no handler more.
+struct TunnelChannel: ServerChildChannel, HTTPChannelHandler {
+    /// What a connection turned out to be, once it has said so.
+    struct Value: ServerChildChannelValue, LoopBound {
+        let channel: any Channel
+        let kind: EventLoopFuture<Kind>
+        var loop: any EventLoop { channel.eventLoop }
+    }
+
+    enum Kind: Sendable {
+        case http(HTTP1Channel.Value)
+        case tunnel(TunnelSocket.Channel, Principal)
+        /// An upgrade that was refused: the answer is sent already.
+        case refused
+    }
+
+    let http: HTTP1Channel
+    let gateway: Gateway
+    /// What says nothing is closed after so long.
+    let patience: TimeAmount
+
+    var responder: HTTPChannelHandler.Responder { http.responder }
+
+    func setup(channel: any Channel, logger: Logger) -> EventLoopFuture<Value> {
+        channel.eventLoop.makeCompletedFuture {
+            let promise = channel.eventLoop.makePromise(of: Kind.self)
+            let sniffer = FirstBytes(patience: patience) { isTunnel in
+                (isTunnel ? upgraded(channel) : http.setup(channel: channel, logger: logger).map { .http($0) })
+                    .cascade(to: promise)
+            } onClosed: {
+                promise.fail(ChannelError.eof)
+            }
+            try channel.pipeline.syncOperations.addHandler(sniffer)
+            return Value(channel: channel, kind: promise.futureResult)
+        }
+    }
+
+    private func upgraded(_ channel: any Channel) -> EventLoopFuture<Kind> {
+        let upgrader = NIOTypedWebSocketServerUpgrader<Kind>(
+            maxFrameSize: TunnelSocket.largestFrame,
+            shouldUpgrade: { channel, head in
+                let isAllowed =
+                    head.uri == "/hosts/tunnel"
+                    && gateway.tunnelHost(authorization: head.headers.first(name: "Authorization")) != nil
+                return channel.eventLoop.makeSucceededFuture(isAllowed ? [:] : nil)
+            },
+            upgradePipelineHandler: { channel, head in
+                channel.eventLoop.makeCompletedFuture {
+                    guard let principal = gateway.tunnelHost(authorization: head.headers.first(name: "Authorization")) else {
+                        throw ChannelError.ioOnClosedChannel
+                    }
+                    return .tunnel(try TunnelSocket.Channel(wrappingChannelSynchronously: channel), principal)
+                }
+            })
+        let configuration = NIOTypedHTTPServerUpgradeConfiguration(
+            upgraders: [upgrader],
+            notUpgradingCompletionHandler: { channel in
+                // Without an upgrade there is nothing here; with one, the token was not a host's.
+                let body =
+                    #"{"code":"unauthorized","detail":"A tunnel is a WebSocket that a host opens with its own token.","status":401,"title":"Unauthorized","type":"about:blank"}"#
+                let headers: HTTPHeaders = [
+                    "Content-Type": "application/problem+json", "Content-Length": String(body.utf8.count), "Connection": "close",
+                    "WWW-Authenticate": "Bearer realm=\"longshore\"",
+                ]
+                channel.write(
+                    HTTPServerResponsePart.head(.init(version: .http1_1, status: .unauthorized, headers: headers)), promise: nil)
+                channel.write(HTTPServerResponsePart.body(.byteBuffer(ByteBuffer(string: body))), promise: nil)
+                return channel.writeAndFlush(HTTPServerResponsePart.end(nil)).flatMap { channel.close() }.map { .refused }
+            })
+        do {
+            var pipeline = NIOUpgradableHTTPServerPipelineConfiguration(upgradeConfiguration: configuration)
+            pipeline.enablePipelining = false
+            return try channel.pipeline.syncOperations.configureUpgradableHTTPServerPipeline(configuration: pipeline)
+        } catch {
+            return channel.eventLoop.makeFailedFuture(error)
+        }
+    }
+
+    func handle(value: Value, logger: Logger) async {
+        guard let kind = try? await value.kind.get() else {
+            try? await value.channel.close()
+            return
+        }
+        switch kind {
+        case .http(let channel): await http.handle(value: channel, logger: logger)
+        case .tunnel(let channel, let principal):
+            let host = principal.host ?? ""
+            logger.info("a host's tunnel is open", metadata: ["host": "\(host)"])
+            let link = TunnelLink(.coordinator)
+            do {
+                try await gateway.serveTunnel(link, of: principal) { handler in
+                    try await TunnelSocket.run(channel, as: link, masked: false, handler: handler)
+                }
+                logger.info("a host's tunnel is closed", metadata: ["host": "\(host)"])
+            } catch {
+                logger.info("a host's tunnel broke", metadata: ["host": "\(host)", "error": "\(error)"])
+            }
+        case .refused: return
+        }
+    }
+}
+
+/// Looks at how a connection begins, decides, and goes.
+private final class FirstBytes: ChannelInboundHandler, RemovableChannelHandler {
+    typealias InboundIn = ByteBuffer
+    typealias InboundOut = ByteBuffer
+
+    private static let start = Array("GET /hosts/tunnel ".utf8)
+    private let patience: TimeAmount
+    private let decide: (Bool) -> Void
+    private let onClosed: () -> Void
+    private var held = ByteBuffer()
+    private var isDecided = false
+    private var timeout: Scheduled<Void>?
+
+    init(patience: TimeAmount, decide: @escaping (Bool) -> Void, onClosed: @escaping () -> Void) {
+        self.patience = patience
+        self.decide = decide
+        self.onClosed = onClosed
+    }
+
+    func handlerAdded(context: ChannelHandlerContext) {
+        timeout = context.eventLoop.assumeIsolated().scheduleTask(in: patience) { context.close(promise: nil) }
+    }
+
+    func handlerRemoved(context: ChannelHandlerContext) {
+        timeout?.cancel()
+        if !isDecided { onClosed() }
+    }
+
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        var bytes = unwrapInboundIn(data)
+        if isDecided { return context.fireChannelRead(wrapInboundOut(bytes)) }
+        held.writeBuffer(&bytes)
+        let seen = held.readableBytesView.prefix(FirstBytes.start.count)
+        let isLike = FirstBytes.start.starts(with: seen)
+        guard !isLike || seen.count == FirstBytes.start.count else { return }
+        isDecided = true
+        decide(isLike)
+        context.fireChannelRead(wrapInboundOut(held))
+        context.fireChannelReadComplete()
+        held = ByteBuffer()
+        context.pipeline.syncOperations.removeHandler(context: context, promise: nil)
+    }
+
+    func channelInactive(context: ChannelHandlerContext) {
+        if !isDecided {
+            isDecided = true
+            onClosed()
+        }
+        context.fireChannelInactive()
+    }
+}

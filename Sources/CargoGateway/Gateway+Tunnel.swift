@@ -1,0 +1,76 @@
+import CargoArtifact
+public import CargoQueue
+public import CargoTunnel
+import CargoWire
+import FoundationEssentials
+import Hummingbird
+import NIOCore
+
+/// What a host says through its tunnel: the same functions as over REST, whose errors it gets as the same problems.
+extension Gateway {
+    /// The host that may open a tunnel with this header.
+    public func tunnelHost(authorization: String?) -> Principal? {
+        guard let header = authorization, header.lowercased().hasPrefix("bearer "),
+            let principal = queue.directory.authenticate(String(header.dropFirst(7))), principal.host != nil
+        else { return nil }
+        return principal
+    }
+
+    /// Runs a connection to its end.
+    public func serveTunnel(
+        _ link: TunnelLink, of principal: Principal,
+        over run: (@escaping TunnelLink.Handler) async throws -> Void
+    ) async throws {
+        guard let host = principal.host else { return }
+        await tunnels.add(link, of: host)?.close()
+        defer { tunnels.remove(link, of: host) }
+        try await run { opening, stream in try await answer(opening, stream, principal) }
+    }
+
+    private func answer(_ opening: TunnelOpening, _ stream: TunnelStream, _ principal: Principal) async throws {
+        let bytes = try await stream.collect(limit: Gateway.largestReport)
+        // A key that was revoked since speaks no more.
+        guard let host = principal.host, queue.directory.host(host) != nil,
+            queue.directory.key(principal.keyID, of: principal.account) != nil
+        else { return try await reply(stream, 401, GatewayError(401, "unauthorized", "This host's token has ended.").bytes) }
+        var granted: GrantedClaim?
+        do {
+            switch opening.operation {
+            case .claim:
+                granted = try await claim(bytes, principal, isGone: { Task.isCancelled })
+                guard let granted else { return try await reply(stream, 204, []) }
+                try Task.checkCancellation()
+                try await reply(stream, 200, JobSpec.claim(granted))
+            case .heartbeat: try await reply(stream, try await heartbeat(try id(opening), bytes, principal))
+            case .complete: try await reply(stream, try await complete(try id(opening), bytes, principal))
+            case .fail: try await reply(stream, try await fail(try id(opening), bytes, principal))
+            case .report:
+                let report = try StrictJSON.decode(HostReport.self, from: bytes, limit: 1 << 20)
+                try await reply(stream, try reported(report, by: principal))
+            case .echo: try await reply(stream, 200, bytes)
+            case .answer, .cancel: throw GatewayError(404, "not_found", "A host does not open this.")
+            }
+        } catch {
+            // Who asked has gone: the job goes back at once instead of waiting for the lease to run out.
+            if let granted { try await queue.store.undelivered(granted) }
+            if error is TunnelFault || error is CancellationError { throw error }
+            let known =
+                GatewayError(error) ?? GatewayError(500, "internal_error", "The coordinator failed at this; its log says why.")
+            try await reply(stream, known.status, known.bytes)
+        }
+    }
+
+    private func id(_ opening: TunnelOpening) throws -> JobID {
+        guard let id = opening.job.flatMap({ JobID($0) }) else { throw GatewayError.noSuchJob }
+        return id
+    }
+
+    private func reply(_ stream: TunnelStream, _ value: some Encodable) async throws {
+        try await reply(stream, 200, Array(try Answer.encoder.encode(value)))
+    }
+
+    private func reply(_ stream: TunnelStream, _ status: Int, _ bytes: [UInt8]) async throws {
+        try await stream.writeHead(ExchangeHead(status: status))
+        try await stream.write(bytes)
+    }
+}

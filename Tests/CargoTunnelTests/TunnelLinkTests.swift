@@ -1,0 +1,123 @@
+import CargoTunnel
+import FoundationEssentials
+import Synchronization
+import Testing
+
+/// Two links that hear each other's bytes, in order.
+private struct Pair: Sendable {
+    let host = TunnelLink(.host)
+    let coordinator = TunnelLink(.coordinator)
+
+    func run(_ handler: @escaping TunnelLink.Handler, _ body: @escaping @Sendable () async throws -> Void) async throws {
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            group.addTask { try await host.pump { for bytes in $0 { try await coordinator.received(bytes) } } }
+            group.addTask { try await coordinator.pump { for bytes in $0 { try await host.received(bytes) } } }
+            group.addTask { await coordinator.serve(handler) }
+            group.addTask { await host.serve(handler) }
+            group.addTask {
+                try await body()
+                await host.close()
+                await coordinator.close()
+            }
+            try await group.waitForAll()
+        }
+    }
+}
+
+@Suite struct TunnelLinkTests {
+    @Test func manyCallsShareOneConnection() async throws {
+        let pair = Pair()
+        try await pair.run { opening, stream in
+            let body = try await stream.collect(limit: 4 << 20)
+            try await stream.writeHead(ExchangeHead(status: 200))
+            try await stream.write(Array((opening.job ?? "").utf8) + body)
+        } _: {
+            try await withThrowingTaskGroup(of: Void.self) { group in
+                for number in 0..<100 {
+                    group.addTask {
+                        // Some are larger than a window: they need credit on the way.
+                        let body = Array(repeating: UInt8(number), count: number % 10 == 0 ? 1 << 20 : 10)
+                        let answer = try await pair.host.exchange(
+                            TunnelOpening(.heartbeat, job: "j\(number)"), body, limit: 4 << 20)
+                        #expect(answer.status == 200 && answer.body == Array("j\(number)".utf8) + body)
+                    }
+                }
+                try await group.waitForAll()
+            }
+        }
+    }
+
+    @Test func aReaderThatDoesNotReadHoldsUpTheWriter() async throws {
+        let pair = Pair()
+        let written = Mutex(0)
+        try await pair.run { _, stream in
+            for _ in 0..<100 {
+                try await stream.write(Array(repeating: 0, count: 64 << 10))
+                written.withLock { $0 += 64 << 10 }
+            }
+        } _: {
+            let stream = try await pair.host.open(TunnelOpening(.echo))
+            _ = try await stream.next()
+            // A second call has its answer while the first stream stands still.
+            _ = try await pair.host.open(TunnelOpening(.echo)).next()
+            #expect(written.withLock { $0 } <= 2 * (TunnelStreams.window + (128 << 10)))
+            var total = 64 << 10
+            while let bytes = try await stream.next() { total += bytes.count }
+            #expect(total == 100 * (64 << 10))
+        }
+    }
+
+    @Test func aResetCancelsTheWorkOfTheOtherSide() async throws {
+        let pair = Pair()
+        let (ended, end) = AsyncStream<Bool>.makeStream()
+        try await pair.run { _, stream in
+            try await stream.writeHead(ExchangeHead(status: 200))
+            do {
+                try await Task.sleep(for: .seconds(60))
+                end.yield(false)
+            } catch {
+                end.yield(true)
+                throw error
+            }
+        } _: {
+            let stream = try await pair.host.open(TunnelOpening(.claim))
+            #expect(try await stream.head() != nil)
+            await stream.reset(.cancelled)
+            var iterator = ended.makeAsyncIterator()
+            #expect(await iterator.next() == true)
+        }
+    }
+
+    @Test func whoWaitsHearsThatTheConnectionIsLost() async throws {
+        let link = TunnelLink(.host)
+        let waiting = Task { try await link.exchange(TunnelOpening(.claim), [], limit: 10) }
+        while await link.takesNew == false { await Task.yield() }
+        await link.close()
+        await #expect(throws: TunnelFault.lost) { try await waiting.value }
+        await #expect(throws: TunnelFault.lost) { try await link.open(TunnelOpening(.claim)) }
+    }
+
+    @Test func aSideOpensOnlyWhatIsItsOwn() async throws {
+        let pair = Pair()
+        try await pair.run { _, stream in
+            try await stream.writeHead(ExchangeHead(status: 200))
+        } _: {
+            await #expect(throws: TunnelFault.self) {
+                _ = try await pair.host.exchange(TunnelOpening(.answer), [], limit: 10)
+            }
+            await #expect(throws: TunnelFault.self) {
+                _ = try await pair.coordinator.exchange(TunnelOpening(.complete), [], limit: 10)
+            }
+        }
+    }
+
+    @Test func aFaultOfTheHandlerReachesTheCaller() async throws {
+        let pair = Pair()
+        let fault = TunnelFault(code: "overloaded", message: "No slot.", status: 503, retryable: true)
+        try await pair.run { _, _ in
+            throw fault
+        } _: {
+            await #expect(throws: fault) { _ = try await pair.host.exchange(TunnelOpening(.claim), [], limit: 10) }
+        }
+    }
+}
