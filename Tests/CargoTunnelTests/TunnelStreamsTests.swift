@@ -20,7 +20,8 @@ import Testing
 
     @Test func oneSideOpensOddStreamsAndTheOtherEvenOnes() throws {
         var (host, coordinator) = (TunnelStreams(.host), TunnelStreams(.coordinator))
-        #expect(host.open() == 1 && host.open() == 3 && coordinator.open() == 2)
+        let opened = [host.open(), host.open(), coordinator.open()]
+        #expect(opened == [1, 3, 2])
         #expect(try coordinator.receive(.open(stream: 1, [])) == .opened(1, []))
         #expect(throws: TunnelStreams.Violation.wrongStream) { _ = try coordinator.receive(.open(stream: 4, [])) }
         #expect(throws: TunnelStreams.Violation.wrongStream) { _ = try coordinator.receive(.open(stream: 1, [])) }
@@ -29,29 +30,36 @@ import Testing
 
     @Test func aWindowBoundsWhatIsUnderWay() throws {
         var (host, coordinator) = (TunnelStreams(.host), TunnelStreams(.coordinator))
-        let stream = try #require(host.open())
+        let own = host.open()
+        let stream = try #require(own)
         _ = try coordinator.receive(.open(stream: stream, []))
-        #expect(host.mayWrite(stream, .max) == TunnelStreams.window)
-        #expect(host.mayWrite(stream, 1) == 0)
+        let taken = [host.mayWrite(stream, .max), host.mayWrite(stream, 1)]
+        #expect(taken == [TunnelStreams.window, 0])
         let all = Array(repeating: UInt8(0), count: TunnelStreams.window)
         _ = try coordinator.receive(.data(stream: stream, all))
         #expect(throws: TunnelStreams.Violation.overWindow) { _ = try coordinator.receive(.data(stream: stream, [0])) }
-        #expect(coordinator.used(stream, 10) == nil)
-        let credit = try #require(coordinator.used(stream, TunnelStreams.window - 10))
+        let little = coordinator.used(stream, 10)
+        #expect(little == nil)
+        let rest = coordinator.used(stream, TunnelStreams.window - 10)
+        let credit = try #require(rest)
         #expect(Int(credit) == TunnelStreams.window)
         #expect(try host.receive(.window(stream: stream, credit: credit)) == .room(stream))
-        #expect(host.mayWrite(stream, 5) == 5)
+        let more = host.mayWrite(stream, 5)
+        #expect(more == 5)
         #expect(throws: TunnelStreams.Violation.overWindow) { _ = try host.receive(.window(stream: stream, credit: 6)) }
     }
 
     @Test func aStreamIsForgottenOnceBothSidesHaveEnded() throws {
         var (host, coordinator) = (TunnelStreams(.host), TunnelStreams(.coordinator))
-        let stream = try #require(host.open())
+        let own = host.open()
+        let stream = try #require(own)
         _ = try coordinator.receive(.open(stream: stream, []))
-        #expect(host.end(stream) && !host.end(stream))
+        let ends = [host.end(stream), host.end(stream)]
+        #expect(ends == [true, false])
         #expect(try coordinator.receive(.end(stream: stream, [])) == .ended(stream, []))
         #expect(throws: TunnelStreams.Violation.afterEnd) { _ = try coordinator.receive(.data(stream: stream, [])) }
-        #expect(coordinator.end(stream))
+        let last = coordinator.end(stream)
+        #expect(last)
         #expect(try host.receive(.end(stream: stream, [])) == .ended(stream, []))
         #expect(host.count == 0 && coordinator.count == 0)
         // What crossed with the end is no violation.
@@ -64,14 +72,16 @@ import Testing
         for number in 0..<TunnelStreams.mostStreams { _ = try coordinator.receive(.open(stream: UInt32(number * 2 + 1), [])) }
         let next = UInt32(TunnelStreams.mostStreams * 2 + 1)
         #expect(throws: TunnelStreams.Violation.tooManyStreams) { _ = try coordinator.receive(.open(stream: next, [])) }
-        #expect(coordinator.reset(1))
+        let isReset = coordinator.reset(1)
+        #expect(isReset)
         #expect(try coordinator.receive(.open(stream: next, [])) == .opened(next, []))
     }
 
     @Test func whoGoesAwayGetsNoNewStreams() throws {
         var host = TunnelStreams(.host)
         #expect(try host.receive(.goAway) == .goingAway)
-        #expect(host.open() == nil)
+        let refused = host.open()
+        #expect(refused == nil)
     }
 
     @Test func randomFramesNeverBreakTheBounds() throws {
