@@ -13,6 +13,11 @@ extension Gateway {
             let principal = try caller(request, .read)
             return try Answer.json(HostList(hosts: visibleHosts(to: principal).map { view($0, for: principal) }))
         }
+        // On a connection that has served other requests before: a tunnel is made with a connection's first.
+        router.get("/hosts/tunnel") { request, _ -> Response in
+            _ = try caller(request, .host)
+            throw GatewayError(426, "upgrade_required", "A tunnel is a WebSocket that a host opens with its own token.")
+        }
         router.get("/hosts/:host") { request, context in
             let principal = try caller(request, .read)
             guard let host = queue.directory.host(context.parameters.get("host") ?? ""), sees(principal, host) else {
