@@ -84,7 +84,7 @@ let package = Package(
             [
                 "CArchive", "CargoArchive", "CargoArtifact", "CargoFiles", "CargoSigning", system,
                 .product(name: "Yams", package: "Yams"),
-            ]),
+            ], plugins: ["EmbedPrograms"]),
         room("CargoTransfer", ["CCurl", "CargoArtifact", "CargoFiles", system]),
         room(
             "CargoClient",

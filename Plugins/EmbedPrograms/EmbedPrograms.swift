@@ -3,12 +3,13 @@ import PackagePlugin
 
 /// Compiles `cargo-init` as a static program without the C library's start-up code and hands its bytes,
 /// with the seccomp profiles, to the sandbox as Swift source: one binary then carries all that a host needs.
-/// The room of containers gets `container-init` in the same way.
+/// The room of containers gets `container-init` in the same way, the one that packs gets the schema of `cargo.yaml`.
 @main
 struct EmbedPrograms: BuildToolPlugin {
     func createBuildCommands(context: PluginContext, target: any Target) throws -> [Command] {
         let root = context.package.directoryURL
         if target.name == "CargoDocker" { return containerCommands(context: context) }
+        if target.name == "CargoPacking" { return schemaCommands(context: context) }
         let initFolder = root.appending(path: "Sources/cargo-init")
         let script = root.appending(path: "Plugins/EmbedPrograms/embed.sh")
         let output = context.pluginWorkDirectoryURL.appending(path: "EmbeddedPrograms.swift")
@@ -19,6 +20,20 @@ struct EmbedPrograms: BuildToolPlugin {
                 executable: script,
                 arguments: [root.path(percentEncoded: false), output.path(percentEncoded: false)],
                 inputFiles: [script] + embedded.files,
+                outputFiles: [output])
+        ]
+    }
+
+    private func schemaCommands(context: PluginContext) -> [Command] {
+        let root = context.package.directoryURL
+        let script = root.appending(path: "Plugins/EmbedPrograms/embed-schema.sh")
+        let output = context.pluginWorkDirectoryURL.appending(path: "EmbeddedSchema.swift")
+        return [
+            .buildCommand(
+                displayName: "Embedding the schema of cargo.yaml",
+                executable: script,
+                arguments: [root.path(percentEncoded: false), output.path(percentEncoded: false)],
+                inputFiles: [script, root.appending(path: "docs/cargo.schema.json")],
                 outputFiles: [output])
         ]
     }

@@ -6,13 +6,16 @@ public import SystemPackage
 public struct CargoTemplate: Sendable {
     public let kind: CargoKind
 
+    private static let schema = "cargo.schema.json"
+
     public init(kind: CargoKind) { self.kind = kind }
 
     /// Writes the files into a folder and returns their names; refused when one of them exists already.
     public func write(to path: FilePath) throws -> [String] {
         let folder = try Folder.open(path, create: 0o755)
         let name = CargoTemplate.name(of: path)
-        let files = contents(name: name)
+        // Beside the file that it describes, so that an editor finds it without a network; it is not packed.
+        let files = contents(name: name) + [(CargoTemplate.schema, Array(EmbeddedSchema.text.utf8))]
         for (file, _) in files where try folder.status(file) != nil {
             throw SourceFailure(path.appending(file).string, "exists already; choose an empty folder")
         }
@@ -31,14 +34,14 @@ public struct CargoTemplate: Sendable {
 
     private func contents(name: String) -> [(String, [UInt8])] {
         let head = """
-            # yaml-language-server: $schema=../docs/cargo.schema.json
+            # yaml-language-server: $schema=\(CargoTemplate.schema)
             name: example/\(name)
             version: 0.1.0
             kind: \(kind.rawValue)
 
             """
         func text(_ name: String, _ text: String) -> (String, [UInt8]) { (name, Array(text.utf8)) }
-        let ignore = text(".cargoignore", ".git\n.env\n*.md\n")
+        let ignore = text(".cargoignore", ".git\n.env\n*.md\n\(CargoTemplate.schema)\n")
         switch kind {
         case .process:
             return [text("cargo.yaml", head + process), text("main.sh", CargoTemplate.script), ignore]

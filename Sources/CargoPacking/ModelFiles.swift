@@ -48,11 +48,11 @@ struct ModelFiles {
     private static func gguf(_ path: String, in folder: Folder) throws -> (model: GGUFModel, files: [String]) {
         let (parent, name) = split(path)
         let files = try GGUFModel.fileNames(of: name).map { parent + $0 }
-        return (try GGUFModel(try files.map { try GGUFHeader(reading: try source($0, in: folder)) }), files)
+        return (try GGUFModel(try files.map { try header($0, in: folder, GGUFHeader.init(reading:)) }), files)
     }
 
     private static func onnx(_ path: String, in folder: Folder) throws -> (header: ONNXHeader, files: [String]) {
-        let header = try ONNXHeader(reading: try source(path, in: folder))
+        let header = try header(path, in: folder, ONNXHeader.init(reading:))
         let parent = split(path).parent
         var files = [path]
         for external in header.externalFiles {
@@ -63,6 +63,14 @@ struct ModelFiles {
             files.append(file)
         }
         return (header, files)
+    }
+
+    /// Reads a header; what is wrong with it is said of its file.
+    private static func header<Header>(_ path: String, in folder: Folder, _ read: (FileBytes) throws -> Header) throws -> Header {
+        let bytes = try source(path, in: folder)
+        do { return try read(bytes) } catch let refusal as Refusal {
+            throw Refusal(refusal.rule, "\(path): \(refusal.message)")
+        }
     }
 
     private static func split(_ path: String) -> (parent: String, name: String) {

@@ -41,6 +41,13 @@ public struct CacheCollection: Hashable, Sendable, Codable {
     /// Bytes on disk before and after.
     public var before: Int64 = 0
     public var after: Int64 = 0
+
+    enum CodingKeys: String, CodingKey {
+        case evicted, before, after
+        case removedBlobs = "removed_blobs"
+        case removedTrees = "removed_trees"
+        case removedPartials = "removed_partials"
+    }
 }
 
 extension CargoStore {

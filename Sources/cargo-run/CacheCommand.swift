@@ -46,6 +46,7 @@ struct CacheCommand: AsyncParsableCommand {
         @Argument(help: "A .cargo file; - reads one from the standard input.") var file: String
         @Option(help: "The trust file. Default: trust.json in $LONGSHORE_CONFIG (~/.config/longshore).") var trust: String?
         @Flag(help: "Do not ask for a signature.") var unsigned = false
+        @Flag(help: "Print JSON.") var json = false
 
         func run() throws {
             var policy = VerificationPolicy.integrityOnly
@@ -55,6 +56,7 @@ struct CacheCommand: AsyncParsableCommand {
             do {
                 let stored = try CacheCommand.open().ingest(
                     archive: try File.openOrStandardInput(FilePath(file)), policy: policy)
+                if json { return try CacheCommand.print(["digest": stored.digest.description]) }
                 Swift.print("\(stored.digest)")
             } catch let refusal as Refusal {
                 say("\(refusal)")
@@ -75,6 +77,7 @@ struct CacheCommand: AsyncParsableCommand {
             name: .customLong("registry-config"),
             help: ArgumentHelp("Pull with the logins of this config.json ('docker login').", valueName: "file"))
         var registryConfig: String?
+        @Flag(help: "Print JSON.") var json = false
 
         func run() async throws {
             let settings = ContainerSettings(
@@ -84,6 +87,7 @@ struct CacheCommand: AsyncParsableCommand {
                 let id = try await settings.prefetch(image, store: try CacheCommand.open()) { progress in
                     if isTerminal { say("\(progress.phase) \(progress.current >> 20) of \(progress.total >> 20) MiB") }
                 }
+                if json { return try CacheCommand.print(["id": "\(id)"]) }
                 Swift.print(id)
             } catch let refusal as Refusal {
                 say("\(refusal)")
@@ -116,9 +120,18 @@ struct CacheCommand: AsyncParsableCommand {
         static let configuration = CommandConfiguration(commandName: "du", abstract: "Show the bytes on disk.")
         @Flag(help: "Print JSON.") var json = false
 
+        private struct Answer: Encodable {
+            var blobs, trees, temporary, partial, total: Int64
+
+            init(_ use: CacheUse) {
+                (blobs, trees, temporary, partial) = (use.blobs, use.trees, use.temporary, use.partial)
+                total = use.total
+            }
+        }
+
         func run() throws {
             let use = try CacheCommand.open().diskUse()
-            if json { return try CacheCommand.print(use) }
+            if json { return try CacheCommand.print(Answer(use)) }
             let rows = [("blobs", use.blobs), ("trees", use.trees), ("temporary", use.temporary), ("partial", use.partial)]
             for (name, bytes) in rows + [("total", use.total)] { Swift.print("\(name) \(bytes)") }
         }
