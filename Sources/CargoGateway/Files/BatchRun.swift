@@ -99,7 +99,8 @@ extension Gateway {
     }
 
     fileprivate func answer(_ line: BatchLine, number: Int, of stored: StoredBatch) async throws -> BatchRun.Outcome {
-        let principal = Principal(account: stored.account, keyID: stored.keyID, scopes: [.write], host: nil, policy: stored.policy)
+        let principal = Principal(
+            account: stored.account, keyID: stored.keyID, scopes: [.write], host: nil, policy: stored.policy)
         let left = Double(stored.batch.expiresAt - unixTime)
         guard left > 0, let operation = ModelRequest.Operation(rawValue: String(stored.batch.endpoint.dropFirst(4))) else {
             return .expired
