@@ -6,6 +6,12 @@ extension OpenAPI {
         let free = Content.json(.object(["type": .string("object")]))
         let text: JSONValue = .object(["type": .string("string")])
         let events = Content(type: "text/event-stream", schema: .object([:]))
+        let form = Content(
+            type: "multipart/form-data",
+            schema: .object([
+                "type": .string("object"), "required": .array([.string("purpose"), .string("file")]),
+                "properties": .object(["purpose": text, "file": text]),
+            ]))
         func ask(_ path: String, _ summary: String, _ fields: [String]) -> Operation {
             let properties = Dictionary(uniqueKeysWithValues: fields.map { ($0, JSONValue.object([:])) })
             let body = Content.json(
@@ -29,6 +35,23 @@ extension OpenAPI {
             ask("/run/model", "Run the model that the body names", ["model"]),
             Operation(
                 method: "POST", path: "/run/{path}", summary: "Run a model in its own protocol", body: free, success: (200, free)),
+            Operation(
+                method: "GET", path: "/jobs/{id}/answer", summary: "A model's answer, from an event on",
+                query: [("after", OpenAPISchemas.integer(0, 1_000_000_000))], success: (200, events)),
+            Operation(
+                method: "POST", path: "/v1/files", summary: "OpenAI: upload a file", body: form, success: (200, free)),
+            Operation(
+                method: "GET", path: "/v1/files", summary: "OpenAI: files, newest first",
+                query: [("limit", OpenAPISchemas.integer(1, 10_000)), ("after", text), ("purpose", text)], success: (200, free)),
+            Operation(method: "GET", path: "/v1/files/{file}", summary: "OpenAI: a file", success: (200, free)),
+            Operation(method: "DELETE", path: "/v1/files/{file}", summary: "OpenAI: delete a file", success: (200, free)),
+            Operation(method: "GET", path: "/v1/files/{file}/content", summary: "OpenAI: a file's bytes", success: (200, .bytes)),
+            ask("/v1/batches", "OpenAI: make jobs of a file of requests", ["input_file_id", "endpoint", "completion_window"]),
+            Operation(
+                method: "GET", path: "/v1/batches", summary: "OpenAI: batches, newest first",
+                query: [("limit", OpenAPISchemas.integer(1, 100)), ("after", text)], success: (200, free)),
+            Operation(method: "GET", path: "/v1/batches/{batch}", summary: "OpenAI: a batch", success: (200, free)),
+            Operation(method: "POST", path: "/v1/batches/{batch}/cancel", summary: "OpenAI: stop a batch", success: (200, free)),
             Operation(method: "GET", path: "/models", summary: "Models and their hosts", success: (200, free)),
             Operation(method: "POST", path: "/gen/{task}", summary: "Queue a task", body: free, success: (202, free)),
             Operation(method: "GET", path: "/output/gen/{task}/{id}", summary: "A task's result", success: (200, free)),

@@ -26,6 +26,44 @@ final class LiveAnswers: Sendable {
     func end(_ id: JobID) { heads.withLock { _ = $0.removeValue(forKey: id) } }
 }
 
+/// Whose key asked what, of the requests that have not ended: a key is charged for what its request took, also when nobody
+/// waits for the answer any more. In memory only, at most 100,000.
+final class OpenRequests: Sendable {
+    struct Open: Sendable {
+        var principal: Principal
+        var model: String
+        var begun: Uptime
+    }
+
+    private static let most = 100_000
+    private let open = Mutex<[JobID: Open]>([:])
+
+    func begin(_ id: JobID, _ request: Open) {
+        open.withLock { open in
+            if open.count >= OpenRequests.most { open = [:] }
+            open[id] = request
+        }
+    }
+
+    func end(_ id: JobID) -> Open? { open.withLock { $0.removeValue(forKey: id) } }
+}
+
+extension JobQueue {
+    /// A request of this key is on its way: what it takes is the key's.
+    public func charge(_ id: JobID, to principal: Principal, model: String) {
+        openRequests.begin(id, .init(principal: principal, model: model, begun: settings.clocks.uptime()))
+    }
+
+    /// The request has ended. A host's word for its tokens holds up to what it sent: no token is less than a byte.
+    func settle(_ id: JobID, _ took: ModelUsage?, bytes: Int64, failed: Bool) {
+        guard let request = openRequests.end(id) else { return }
+        let time = settings.clocks.uptime().milliseconds - request.begun.milliseconds
+        usage.record(
+            request.principal, model: request.model, promptTokens: took?.promptTokens ?? 0,
+            completionTokens: min(took?.completionTokens ?? 0, Int(bytes)), milliseconds: Double(time), failed: failed)
+    }
+}
+
 /// The answer to one model request as it comes; one task reads it.
 ///
 /// Bytes are read as soon as the coordinator has them, before they are on disk: a reader's answer is of one attempt, and

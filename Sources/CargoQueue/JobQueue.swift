@@ -23,6 +23,7 @@ public final class JobQueue: Sendable {
     /// The last progress of running attempts; kept in memory only, at most 16 KiB each.
     let progress = Mutex<[JobID: (version: UInt64, value: JSONValue)]>([:])
     let answers: LiveAnswers
+    let openRequests = OpenRequests()
 
     /// Bytes of one progress value at most, as JSON.
     public static let largestProgress = 16 << 10
@@ -238,6 +239,9 @@ public final class JobQueue: Sendable {
             (end.logBytes, end.logSHA256) = (log.bytes, log.sha256)
         }
         let record = try await store.report(id, lease, .finished(completion.exit, error: completion.error), end)
+        if record.state.status.isFinal {
+            settle(id, completion.usage, bytes: end.logBytes ?? 0, failed: record.state.status != .complete)
+        }
         forget(id)
         return record
     }
@@ -255,6 +259,7 @@ public final class JobQueue: Sendable {
         }
         let record = try await store.report(id, failure.lease, input, end)
         scheduler.failed(id, at: failure.lease.host)
+        if record.state.status.isFinal { settle(id, nil, bytes: 0, failed: true) }
         forget(id)
         return record
     }

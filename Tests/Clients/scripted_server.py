@@ -1,4 +1,4 @@
-"""A model server of OpenAI's shape whose answers are known: scripted_server.py PORT [--pace SECONDS] [--tokens N].
+"""A model server of OpenAI's shape whose answers are known: scripted_server.py PORT [--pace SECONDS] [--tokens N] [--slots N].
 
 Says a call when it is given tools, and words otherwise; each token comes at its own time. Draws images of one pixel.
 """
@@ -11,6 +11,7 @@ parser = argparse.ArgumentParser()
 parser.add_argument("port", type=int)
 parser.add_argument("--pace", type=float, default=0.0)
 parser.add_argument("--tokens", type=int, default=8)
+parser.add_argument("--slots", type=int, help="say, as llama.cpp's server does, how many requests are answered at once")
 options = parser.parse_args()
 
 MODEL = "scripted"
@@ -115,7 +116,10 @@ async def answer(reader, writer):
                 await writer.drain()
 
             if path.endswith("/models"):
-                await send({"object": "list", "data": [{"id": name, "object": "model"} for name in (MODEL, "flux-pixel")]})
+                owner = "llamacpp" if options.slots else "tests"
+                await send({"object": "list", "data": [{"id": name, "object": "model", "owned_by": owner} for name in (MODEL, "flux-pixel")]})
+            elif path == "/props" and options.slots:
+                await send({"total_slots": options.slots})
             elif path.endswith("/chat/completions"):
                 await chat(asked, send)
             elif path.endswith("/images/generations"):

@@ -74,6 +74,8 @@ struct StoredBatch: Codable, Sendable {
     var batch: Batch
     var account: Int64
     var keyID: String
+    /// The key's limits when the batch was made.
+    var policy: KeyPolicy
     var done = 0
     var outputBytes: Int64 = 0
     var errorBytes: Int64 = 0

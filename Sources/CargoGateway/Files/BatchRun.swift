@@ -99,7 +99,8 @@ extension Gateway {
     }
 
     fileprivate func answer(_ line: BatchLine, number: Int, of stored: StoredBatch) async throws -> BatchRun.Outcome {
-        let principal = Principal(account: stored.account, keyID: stored.keyID, scopes: [.write], host: nil)
+        let principal = Principal(
+            account: stored.account, keyID: stored.keyID, scopes: [.write], host: nil, policy: stored.policy)
         let left = Double(stored.batch.expiresAt - unixTime)
         guard left > 0, let operation = ModelRequest.Operation(rawValue: String(stored.batch.endpoint.dropFirst(4))) else {
             return .expired
@@ -109,7 +110,7 @@ extension Gateway {
             let ask = try ModelAsk(operation, bytes, patience: min(left, ModelAsk.longestPatience))
             let key = NewJob.Idempotency(
                 operation: "batch", key: "\(stored.batch.id):\(number)", bodyDigest: Data(SHA256.hash(data: bytes)))
-            var asked = try await self.ask(ask, principal, idempotency: key, priority: Gateway.batchPriority)
+            var asked = try await askWithinLimits(ask, principal, key, until: stored.batch.expiresAt)
             do {
                 let head = try await head(&asked)
                 let body = try StrictJSON.parse(try await whole(&asked), limit: Gateway.largestAnswer)
@@ -125,6 +126,19 @@ extension Gateway {
             if known == .goingDown { throw CancellationError() }
             return .answered(
                 status: known.status, job: "", try JSONDecoder().decode(JSONValue.self, from: Data(OpenAIError.encode(known))))
+        }
+    }
+
+    /// A line waits for its key's limits as long as the batch lives: nobody is there to come again.
+    private func askWithinLimits(
+        _ ask: ModelAsk, _ principal: Principal, _ key: NewJob.Idempotency, until end: Int64
+    ) async throws -> Asked {
+        while true {
+            do {
+                return try await self.ask(ask, principal, idempotency: key, priority: Gateway.batchPriority)
+            } catch let exceeded as UsageMeter.Exceeded where unixTime < end {
+                try await Task.sleep(for: .seconds(min(max(exceeded.retryAfter, 0.1), 60)))
+            }
         }
     }
 

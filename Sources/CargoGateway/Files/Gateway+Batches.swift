@@ -78,7 +78,7 @@ extension Gateway {
             id: FileShelf.newID("batch_"), endpoint: ask.endpoint, inputFileID: file.id, completionWindow: ask.completionWindow,
             createdAt: now, expiresAt: now + Int64(window.value))
         batch.metadata = ask.metadata
-        let stored = StoredBatch(batch: batch, account: principal.account, keyID: principal.keyID)
+        let stored = StoredBatch(batch: batch, account: principal.account, keyID: principal.keyID, policy: principal.policy)
         try await blocking { try files.save(stored) }
         batches.add(batch.id, account: principal.account)
         return stored

@@ -50,11 +50,13 @@ extension Gateway {
         _ ask: ModelAsk, _ principal: Principal, idempotency: NewJob.Idempotency?, priority: Int = 50
     ) async throws -> Asked {
         try await check(ask, principal)
+        try await queue.usage.admit(principal)
         var job = try ask.job(account: principal.account, idempotency: idempotency)
         job.priority = priority
         job.requirement.audience = queue.groups.audience(of: principal.account)
         let submission = try await disk.submitting(ask.body.utf8.count) { try await queue.store.submit(job) }
         let key = submission.job.key
+        if !submission.repeated { queue.charge(key.id, to: principal, model: ask.model) }
         return Asked(
             key: key, feed: AnswerFeed(queue, key, after: submission.repeated ? 0 : submission.job.sequence),
             deadline: .now + .seconds(ask.patience))
