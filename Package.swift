@@ -177,7 +177,8 @@ let package = Package(
         room(
             "CargoCoordinator",
             [
-                "CargoArtifact", "CargoBlobs", "CargoFiles", "CargoGateway", "CargoQueue", "CargoRegistry", "CargoSigning", "CargoStore",
+                "CargoArtifact", "CargoBlobs", "CargoFiles", "CargoGateway", "CargoQueue", "CargoRegistry", "CargoSigning",
+                "CargoStore",
                 "CargoTunnel", "CargoTunnelSocket", "CargoWebhooks", "CargoWire",
                 crypto, hummingbird, lifecycle, logging, nio, system,
                 .product(name: "AsyncHTTPClient", package: "async-http-client"),
