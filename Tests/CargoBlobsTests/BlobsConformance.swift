@@ -26,7 +26,8 @@ import Testing
 
     @Test("what was kept is there, whole and in parts", arguments: Place.allCases)
     func keepsAndReads(_ place: Place) throws {
-        let (blobs, _) = try Self.open(place)
+        let (blobs, scratch) = try Self.open(place)
+        defer { withExtendedLifetime(scratch) {} }
         for count in [1, 1000, 9 << 20] {
             let bytes = Self.fresh(count)
             let digest = Digest(of: bytes)
@@ -46,7 +47,8 @@ import Testing
 
     @Test("an empty blob is a blob", arguments: Place.allCases)
     func empty(_ place: Place) throws {
-        let (blobs, _) = try Self.open(place)
+        let (blobs, scratch) = try Self.open(place)
+        defer { withExtendedLifetime(scratch) {} }
         let digest = Digest(of: [UInt8]())
         try blobs.store([], as: digest)
         #expect(try blobs.size(of: digest) == 0)
@@ -55,7 +57,8 @@ import Testing
 
     @Test("the same blob twice is one, and what was removed is gone", arguments: Place.allCases)
     func removes(_ place: Place) throws {
-        let (blobs, _) = try Self.open(place)
+        let (blobs, scratch) = try Self.open(place)
+        defer { withExtendedLifetime(scratch) {} }
         let bytes = Self.fresh(100)
         let digest = Digest(of: bytes)
         try blobs.store(bytes, as: digest)
@@ -69,7 +72,8 @@ import Testing
 
     @Test("bytes that are not what their name says are never kept", arguments: Place.allCases)
     func refusesOtherBytes(_ place: Place) throws {
-        let (blobs, _) = try Self.open(place)
+        let (blobs, scratch) = try Self.open(place)
+        defer { withExtendedLifetime(scratch) {} }
         let digest = Digest(of: Self.fresh(10))
         #expect(throws: (any Error).self) { try blobs.store(Self.fresh(10), as: digest) }
         #expect(try blobs.size(of: digest) == nil)
@@ -77,7 +81,8 @@ import Testing
 
     @Test("an object store leaves nothing in the folder where blobs arrive")
     func stagingStaysEmpty() throws {
-        let (blobs, _) = try Self.open(.s3)
+        let (blobs, scratch) = try Self.open(.s3)
+        defer { withExtendedLifetime(scratch) {} }
         let bytes = Self.fresh(50)
         try blobs.store(bytes, as: Digest(of: bytes))
         #expect(try blobs.staging.digests().isEmpty)
