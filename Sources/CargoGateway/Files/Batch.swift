@@ -165,6 +165,7 @@ public final class BatchBoard: Sendable {
     private struct State {
         var waiting: [(id: String, account: Int64)] = []
         var stops: [String: Doorbell] = [:]
+        var cancelled: Set<String> = []
     }
 
     private let state = Mutex(State())
@@ -188,6 +189,21 @@ public final class BatchBoard: Sendable {
         }
     }
 
-    func end(_ id: String) { state.withLock { _ = $0.stops.removeValue(forKey: id) } }
-    func cancel(_ id: String) { state.withLock { $0.stops[id] }?.ring(.rows) }
+    func end(_ id: String) {
+        state.withLock { state in
+            state.stops[id] = nil
+            state.cancelled.remove(id)
+        }
+    }
+
+    /// Whether its owner asked for its end: a coordinator that goes down leaves its requests as they are.
+    func isCancelled(_ id: String) -> Bool { state.withLock { $0.cancelled.contains(id) } }
+
+    func cancel(_ id: String) {
+        let bell = state.withLock { state in
+            if state.stops[id] != nil { state.cancelled.insert(id) }
+            return state.stops[id]
+        }
+        bell?.ring(.rows)
+    }
 }

@@ -116,7 +116,9 @@ extension Gateway {
                 let body = try StrictJSON.parse(try await whole(&asked), limit: Gateway.largestAnswer)
                 return .answered(status: head.status, job: asked.key.id.description, body)
             } catch is CancellationError {
-                _ = try? await queue.store.cancel(asked.key, actor: "account:\(stored.account)")
+                if batches.isCancelled(stored.batch.id) {
+                    _ = try? await queue.store.cancel(asked.key, actor: "account:\(stored.account)")
+                }
                 throw CancellationError()
             }
         } catch let error as CancellationError {
