@@ -274,7 +274,9 @@ let package = Package(
         tests("CargoStatusTests", ["CargoStatus", "CargoWire"]),
         tests("CargoTunnelTests", ["CargoTunnel"]),
         tests("CargoSchedulerTests", ["CargoScheduler", "CargoArtifact", "CargoWire"]),
-        tests("CargoBlobsTests", ["CargoArtifact", "CargoBlobs", "CargoFiles", "CargoStore", system]),
+        .testTarget(
+            name: "CargoBlobsTests", dependencies: ["CargoArtifact", "CargoBlobs", "CargoFiles", "CargoStore", system],
+            exclude: ["s3_server.py"], swiftSettings: settings),
         tests("CargoQueueTests", ["CargoQueue", "CargoArtifact", "CargoWire", system]),
         tests(
             "CargoWebhooksTests",
