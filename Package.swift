@@ -146,6 +146,7 @@ let package = Package(
 
         // Server side.
         room("CargoScheduler", ["CargoArtifact", "CargoWire"]),
+        room("CargoBlobs", ["CCurl", "CargoArtifact", "CargoFiles", "CargoStore", "CargoTransfer", system]),
         room(
             "CargoQueue",
             [
@@ -169,14 +170,15 @@ let package = Package(
         room(
             "CargoGateway",
             [
-                "CargoArtifact", "CargoFiles", "CargoQueue", "CargoRegistry", "CargoScheduler", "CargoSigning",
+                "CargoArtifact", "CargoBlobs", "CargoFiles", "CargoQueue", "CargoRegistry", "CargoScheduler", "CargoSigning",
                 "CargoStore", "CargoTunnel", "CargoWebhooks", "CargoWire",
                 crypto, httpTypes, hummingbird, logging, nio, system,
             ]),
         room(
             "CargoCoordinator",
             [
-                "CargoArtifact", "CargoFiles", "CargoGateway", "CargoQueue", "CargoRegistry", "CargoSigning", "CargoStore",
+                "CargoArtifact", "CargoBlobs", "CargoFiles", "CargoGateway", "CargoQueue", "CargoRegistry", "CargoSigning",
+                "CargoStore",
                 "CargoTunnel", "CargoTunnelSocket", "CargoWebhooks", "CargoWire",
                 crypto, hummingbird, lifecycle, logging, nio, system,
                 .product(name: "AsyncHTTPClient", package: "async-http-client"),
@@ -205,7 +207,10 @@ let package = Package(
             ]),
         program(
             "longshore-coordinator",
-            ["CargoCommands", "CargoCoordinator", "CargoQueue", "CargoWebhooks", arguments, logging, lifecycle, system]),
+            [
+                "CargoBlobs", "CargoCommands", "CargoCoordinator", "CargoQueue", "CargoWebhooks", arguments, logging, lifecycle,
+                system,
+            ]),
 
         // Measures the sandbox as a long-lived program calls it.
         .executableTarget(
@@ -269,6 +274,9 @@ let package = Package(
         tests("CargoStatusTests", ["CargoStatus", "CargoWire"]),
         tests("CargoTunnelTests", ["CargoTunnel"]),
         tests("CargoSchedulerTests", ["CargoScheduler", "CargoArtifact", "CargoWire"]),
+        .testTarget(
+            name: "CargoBlobsTests", dependencies: ["CargoArtifact", "CargoBlobs", "CargoFiles", "CargoStore", system],
+            exclude: ["s3_server.py"], swiftSettings: settings),
         tests("CargoQueueTests", ["CargoQueue", "CargoArtifact", "CargoWire", system]),
         tests(
             "CargoWebhooksTests",

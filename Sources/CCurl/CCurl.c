@@ -10,12 +10,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 // The functions that are used, by the library's own declarations (typeof keeps setopt variadic).
 #define FUNCTIONS(X)                                                                                                   \
   X(curl_global_init) X(curl_version) X(curl_easy_init) X(curl_easy_setopt) X(curl_easy_getinfo) X(curl_easy_cleanup)   \
   X(curl_easy_strerror) X(curl_multi_init) X(curl_multi_setopt) X(curl_multi_cleanup) X(curl_multi_add_handle)          \
-  X(curl_multi_remove_handle) X(curl_multi_perform) X(curl_multi_poll) X(curl_multi_wakeup) X(curl_multi_info_read)
+  X(curl_multi_remove_handle) X(curl_multi_perform) X(curl_multi_poll) X(curl_multi_wakeup) X(curl_multi_info_read)      \
+  X(curl_easy_perform) X(curl_easy_reset) X(curl_slist_append) X(curl_slist_free_all)
 
 // curl.h checks the types of setopt and getinfo by macros of the same names.
 #undef curl_easy_setopt
@@ -278,4 +280,99 @@ const char *ccurl_get_address(void *get) {
 const char *ccurl_get_problem(void *pointer) {
   struct get *get = pointer;
   return get->error[0] ? get->error : p_curl_easy_strerror(get->code);
+}
+
+// --- Objects
+
+struct object {
+  const struct ccurl_object *asked;
+  int64_t sent;
+};
+
+static size_t take_object(char *bytes, size_t size, size_t count, void *context) {
+  struct object *object = context;
+  return object->asked->body(bytes, size * count, object->asked->context) ? size * count : 0;
+}
+
+static size_t give_object(char *bytes, size_t size, size_t count, void *context) {
+  struct object *object = context;
+  ssize_t got;
+  do got = pread(object->asked->upload, bytes, size * count, object->sent);
+  while (got < 0 && errno == EINTR);
+  if (got < 0) return CURL_READFUNC_ABORT;
+  object->sent += got;
+  return got;
+}
+
+static int seek_object(void *context, curl_off_t offset, int origin) {
+  if (origin != SEEK_SET) return CURL_SEEKFUNC_CANTSEEK;
+  ((struct object *)context)->sent = offset;
+  return CURL_SEEKFUNC_OK;
+}
+
+void *ccurl_session_new(void) { return p_curl_easy_init(); }
+void ccurl_session_free(void *session) { p_curl_easy_cleanup(session); }
+
+enum ccurl_end ccurl_object_perform(
+    void *session, const struct ccurl_object *asked, long *status, int64_t *length, char *sentence) {
+  CURL *easy = session;
+  struct object object = {.asked = asked};
+  struct get end = {0};
+  struct curl_slist *headers = NULL, *longer;
+  char line[4096];
+  int failed = 0;
+  p_curl_easy_reset(easy); // keeps connections
+#define HEADER(...)                                                                                                    \
+  do {                                                                                                                 \
+    failed |= snprintf(line, sizeof line, __VA_ARGS__) >= (int)sizeof line;                                             \
+    longer = p_curl_slist_append(headers, line);                                                                       \
+    failed |= !longer;                                                                                                 \
+    if (longer) headers = longer;                                                                                      \
+  } while (0)
+  HEADER("x-amz-content-sha256: %s", asked->sha256);
+  if (asked->token) HEADER("x-amz-security-token: %s", asked->token);
+  SET(CURLOPT_ERRORBUFFER, end.error);
+  SET(CURLOPT_URL, asked->url);
+  SET(CURLOPT_HTTPHEADER, headers);
+  SET(CURLOPT_AWS_SIGV4, asked->signature);
+  SET(CURLOPT_USERPWD, asked->user);
+  SET(CURLOPT_FOLLOWLOCATION, 0L);
+  SET(CURLOPT_USERAGENT, "longshore");
+  // Some servers never send "100 Continue". Not asking for it would take a header, and the library signs it without sending it.
+  SET(CURLOPT_EXPECT_100_TIMEOUT_MS, 200L);
+  if (asked->ca_file) SET(CURLOPT_CAINFO, asked->ca_file);
+  if (asked->ca_path) SET(CURLOPT_CAPATH, asked->ca_path);
+  SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
+  SET(CURLOPT_NOSIGNAL, 1L);
+  SET(CURLOPT_CONNECTTIMEOUT_MS, asked->connect_ms);
+  SET(CURLOPT_LOW_SPEED_TIME, asked->stall_seconds);
+  SET(CURLOPT_LOW_SPEED_LIMIT, 1L);
+  SET(CURLOPT_WRITEFUNCTION, take_object);
+  SET(CURLOPT_WRITEDATA, &object);
+  if (!strcmp(asked->method, "HEAD")) SET(CURLOPT_NOBODY, 1L);
+  else if (asked->upload >= 0) {
+    SET(CURLOPT_UPLOAD, 1L);
+    SET(CURLOPT_INFILESIZE_LARGE, (curl_off_t)asked->size);
+    SET(CURLOPT_READFUNCTION, give_object);
+    SET(CURLOPT_READDATA, &object);
+    SET(CURLOPT_SEEKFUNCTION, seek_object);
+    SET(CURLOPT_SEEKDATA, &object);
+  } else if (strcmp(asked->method, "GET")) SET(CURLOPT_CUSTOMREQUEST, asked->method);
+  if (asked->first >= 0) {
+    snprintf(line, sizeof line, "%lld-%lld", (long long)asked->first, (long long)asked->last);
+    SET(CURLOPT_RANGE, line);
+  }
+  end.code = failed ? CURLE_OUT_OF_MEMORY : p_curl_easy_perform(easy);
+  *status = 0;
+  curl_off_t announced = -1;
+  p_curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, status);
+  p_curl_easy_getinfo(easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &announced);
+  *length = announced;
+  snprintf(sentence, 256, "%s", failed ? "libcurl did not take an option; it may be too old (7.75 or newer is needed)"
+                                       : end.error[0] ? end.error : p_curl_easy_strerror(end.code));
+  // The buffers above end with this call.
+  p_curl_easy_setopt(easy, CURLOPT_HTTPHEADER, (struct curl_slist *)NULL);
+  p_curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, (char *)NULL);
+  p_curl_slist_free_all(headers);
+  return end_of(&end);
 }

@@ -1,3 +1,4 @@
+public import CargoBlobs
 import CargoFiles
 import CargoGateway
 public import CargoQueue
@@ -26,6 +27,8 @@ public struct CoordinatorSettings: Sendable {
     public var store = StoreSettings()
     /// A PostgreSQL database (anything libpq reads); nil: SQLite in the data folder.
     public var database: String?
+    /// Where the blobs of jobs lie; nil: in the data folder.
+    public var blobs: (S3Place, S3Credentials)?
     /// Addresses that callbacks may go to besides the public ones.
     public var callbacks: [AddressBlock] = []
     /// Bytes of the disk that new work leaves free for the state changes of what was accepted.
@@ -74,8 +77,15 @@ public struct Coordinator: Sendable {
         } else {
             queue = try await JobQueue(folder: settings.data, settings: settings.store, hooks: hooks)
         }
-        let blobs = try BlobStore(root: settings.data.appending("store"))
-        let registry = try RegistryIndex(folder: settings.data.appending("registry"), blobs: blobs)
+        let store = try BlobStore(root: settings.data.appending("store"))
+        let registry = try RegistryIndex(folder: settings.data.appending("registry"), blobs: store)
+        let blobs: any JobBlobs
+        if let (place, credentials) = settings.blobs {
+            let staging = try BlobStore(root: settings.data.appending("staging"))
+            blobs = try await blocking { try S3Blobs(place, credentials: credentials, staging: staging) }
+        } else {
+            blobs = FolderBlobs(store)
+        }
         let identity = try SigningKey(
             pem: try await queue.directory.secret("audit head key", making: SigningKey().pem))
         let addresses = AddressPolicy(allowed: settings.callbacks)
@@ -88,7 +98,8 @@ public struct Coordinator: Sendable {
         courier = Courier(
             outbox: queue.outbox, dial: Dial(policy: addresses), bell: bell, log: logger,
             render: { try await gateway.webhookBody($0) })
-        retention = RetentionService(queue: queue, blobs: blobs, registry: registry, blobGuard: blobGuard, logger: logger)
+        retention = RetentionService(
+            queue: queue, blobs: blobs, store: store, registry: registry, blobGuard: blobGuard, logger: logger)
         if folder.hasAdminKey {
             newAdminKey = nil
         } else {
@@ -131,6 +142,7 @@ public struct Coordinator: Sendable {
                 } catch {
                     logger.error("the address could not be written", metadata: ["error": "\(error)"])
                 }
+                StartupPages.giveBack()
                 onReady(address)
             }, logger: logger)
         var configuration = ServiceGroupConfiguration(

@@ -1,4 +1,5 @@
 import CargoArtifact
+import CargoBlobs
 import CargoFiles
 import CargoQueue
 import CargoRegistry
@@ -9,7 +10,9 @@ import ServiceLifecycle
 /// Forgets what was kept long enough: rows and logs first, then the blobs that nothing names any more.
 struct RetentionService: Service {
     let queue: JobQueue
-    let blobs: BlobStore
+    let blobs: any JobBlobs
+    /// What the registry keeps, where job blobs may lie too.
+    let store: BlobStore
     let registry: RegistryIndex
     let blobGuard: BlobGuard
     let logger: Logger
@@ -44,7 +47,11 @@ struct RetentionService: Service {
         guard let digest = Digest(hex: hex) else { return }
         try await blobGuard.collecting {
             guard try await queue.store.usesBlob(hex) == false else { return }
-            try await blocking { if try !registry.names(digest) { try blobs.remove(digest) } }
+            try await blocking {
+                // A blob in the registry's own folder may be a cargo's too.
+                if blobs.staging === store, try registry.names(digest) { return }
+                try blobs.remove(digest)
+            }
         }
     }
 }

@@ -1,4 +1,5 @@
 import CargoArtifact
+import CargoBlobs
 import CargoFiles
 import CargoQueue
 import CargoRegistry
@@ -59,6 +60,8 @@ struct GatewayError: Error, Hashable, Sendable {
                 error.status.code, "http_\(error.status.code)",
                 error.body ?? "There is nothing here that answers this method; see /openapi.json.")
         case let error as FileFailure where error.errno == .noSpace: self = .diskFull
+        case is BlobsFailure:
+            self.init(503, "unavailable", "The coordinator's object store did not take or give the bytes; send it again.")
         default: return nil
         }
     }

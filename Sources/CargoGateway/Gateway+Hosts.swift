@@ -212,10 +212,7 @@ extension Gateway {
         let id = try jobID(context)
         let path = try Gateway.rest(of: request, after: 3)
         _ = try await queue.store.holder(id, lease)
-        let output = try await BlobTransfer.store(
-            request.body, in: blobs, size: request.headers[.contentLength].flatMap { Int64($0) }, limit: Gateway.largestFile,
-            under: blobGuard, room: { try disk.check($0, .runningWork) }
-        ) { digest, size in
+        let output = try await keep(request, for: .runningWork) { digest, size in
             let output = OutputFile(path: path, size: size, sha256: digest.hex)
             try await queue.store.stage(output, for: id, lease)
             return output
@@ -234,7 +231,7 @@ extension Gateway {
         }
         var headers = HTTPFields()
         headers[.contentType] = "application/octet-stream"
-        guard let response = try await BlobTransfer.answer(digest, in: blobs, to: request, headers: headers) else {
+        guard let response = try await answer(digest, to: request, headers: headers) else {
             throw GatewayError(410, "gone", "This input is no longer kept.")
         }
         return response

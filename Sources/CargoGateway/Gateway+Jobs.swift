@@ -39,10 +39,7 @@ extension Gateway {
             let announced = request.headers[.contentLength].flatMap { Int64($0) }
             try queue.store.admit(announced ?? 0, account: principal.account)
             try disk.check(announced ?? 0, .newWork)
-            let upload = try await BlobTransfer.store(
-                request.body, in: blobs, size: announced, limit: Gateway.largestFile, under: blobGuard,
-                room: { try disk.check($0, .newWork) }
-            ) { digest, size in
+            let upload = try await keep(request, for: .newWork) { digest, size in
                 let upload = Upload(id: UUIDv7.make(), size: size, sha256: digest.hex)
                 try await queue.store.addUpload(upload, account: principal.account)
                 return upload

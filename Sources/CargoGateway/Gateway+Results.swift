@@ -129,7 +129,7 @@ extension Gateway {
         headers[GatewayHeader.contentTypeOptions] = "nosniff"
         headers[GatewayHeader.contentSecurityPolicy] = "sandbox; default-src 'none'"
         headers[.cacheControl] = "no-store"
-        guard let response = try await BlobTransfer.answer(digest, in: blobs, to: request, headers: headers) else {
+        guard let response = try await answer(digest, to: request, headers: headers) else {
             throw GatewayError(410, "gone", "This output is no longer kept.")
         }
         return response

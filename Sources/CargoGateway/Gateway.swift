@@ -1,8 +1,10 @@
 import CargoArtifact
+public import CargoBlobs
+import CargoFiles
 public import CargoQueue
 public import CargoRegistry
 public import CargoSigning
-public import CargoStore
+import CargoStore
 public import CargoWebhooks
 import CargoWire
 import FoundationEssentials
@@ -13,7 +15,7 @@ import NIOCore
 /// The HTTP surface: each route parses, calls one function of the rooms below, and answers.
 public struct Gateway: Sendable {
     let queue: JobQueue
-    let blobs: BlobStore
+    let blobs: any JobBlobs
     let registry: RegistryIndex
     let blobGuard: BlobGuard
     let metrics: GatewayMetrics
@@ -30,11 +32,9 @@ public struct Gateway: Sendable {
 
     /// Bytes of a JSON body at most.
     static let largestJSON = 16 << 20
-    /// Bytes of an uploaded file or an output at most.
-    static let largestFile: Int64 = 1 << 40
 
     public init(
-        queue: JobQueue, blobs: BlobStore, registry: RegistryIndex, blobGuard: BlobGuard, metrics: GatewayMetrics,
+        queue: JobQueue, blobs: any JobBlobs, registry: RegistryIndex, blobGuard: BlobGuard, metrics: GatewayMetrics,
         disk: DiskSpace, identity: SigningKey, files: FileShelf, addresses: AddressPolicy = AddressPolicy()
     ) {
         self.queue = queue
@@ -137,6 +137,27 @@ public struct Gateway: Sendable {
         }
         var request = request
         return Array(buffer: try await request.collectBody(upTo: limit))
+    }
+
+    /// Keeps a body as one blob of a job, and lets `naming` write the row that names it before anyone finds it unused.
+    func keep<Value>(
+        _ request: Request, for purpose: DiskSpace.Purpose, naming: (CargoArtifact.Digest, Int64) async throws -> Value
+    ) async throws -> Value {
+        let blobs = blobs
+        return try await BlobTransfer.store(
+            request.body, in: blobs.staging, size: request.headers[.contentLength].flatMap { Int64($0) }, limit: blobs.largest,
+            under: blobGuard, room: { try disk.check($0, purpose) }
+        ) { digest, size in
+            try await blocking { try blobs.settle(digest, size: size) }
+            return try await naming(digest, size)
+        }
+    }
+
+    /// A blob of a job as an answer; nil where it is no longer kept.
+    func answer(_ digest: CargoArtifact.Digest, to request: Request, headers: HTTPFields) async throws -> Response? {
+        let blobs = blobs
+        guard let size = try await blocking({ try blobs.size(of: digest) }) else { return nil }
+        return BlobTransfer.answer(digest, size: size, to: request, headers: headers) { try blobs.bytes(of: digest, $0) }
     }
 
     /// `?wait=30s`: how long to wait, at most `most` seconds.

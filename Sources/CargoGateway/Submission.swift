@@ -1,4 +1,5 @@
 import CargoArtifact
+import CargoBlobs
 import CargoFiles
 import CargoQueue
 import CargoRegistry
@@ -11,7 +12,7 @@ import FoundationEssentials
 /// Turns `POST /jobs` into a job: validates every field, fixes the digest, puts large files into the blob store.
 struct JobIntake: Sendable {
     let queue: JobQueue
-    let blobs: BlobStore
+    let blobs: any JobBlobs
     let registry: RegistryIndex
     let addresses: AddressPolicy
     /// What the models that the caller may use do.
@@ -235,7 +236,7 @@ struct JobIntake: Sendable {
                     entry.content = content
                 } else {
                     let blobs = blobs
-                    try await blocking { _ = try blobs.store(bytes, expecting: digest) }
+                    try await blocking { try blobs.store(bytes, as: digest) }
                     blobNames[file.name] = digest.hex
                 }
                 claimed.append(entry)

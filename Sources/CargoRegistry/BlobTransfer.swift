@@ -59,6 +59,17 @@ public enum BlobTransfer {
         _ digest: CargoArtifact.Digest, in blobs: BlobStore, to request: Request, headers: HTTPFields
     ) async throws -> Response? {
         guard let size = try await blocking({ blobs.size(of: digest) }) else { return nil }
+        let file = request.method == .head ? nil : try await blocking { try blobs.open(digest) }
+        return answer(digest, size: size, to: request, headers: headers) { range in
+            try file?.bytes(at: range.lowerBound, count: range.count) ?? []
+        }
+    }
+
+    /// The same for bytes from anywhere; `bytes` blocks, and is asked for at most 1 MiB at once.
+    public static func answer(
+        _ digest: CargoArtifact.Digest, size: Int64, to request: Request, headers: HTTPFields,
+        bytes read: @escaping @Sendable (Range<Int64>) throws -> [UInt8]
+    ) -> Response {
         var headers = headers
         headers[.acceptRanges] = "bytes"
         headers[.eTag] = "\"\(digest)\""
@@ -77,7 +88,6 @@ public enum BlobTransfer {
             headers[.contentLength] = String(range.count)
             return Response(status: status, headers: headers)
         }
-        let file = try await blocking { try blobs.open(digest) }
         let bytes = range
         return Response(
             status: status, headers: headers,
@@ -85,10 +95,10 @@ public enum BlobTransfer {
                 var offset = bytes.lowerBound
                 while offset < bytes.upperBound {
                     let start = offset
-                    let count = Int(min(256 << 10, bytes.upperBound - start))
-                    let piece = try await blocking { try file.bytes(at: start, count: count) }
+                    let end = min(start + 1 << 20, bytes.upperBound)
+                    let piece = try await blocking { try read(start..<end) }
                     try await writer.write(ByteBuffer(bytes: piece))
-                    offset += Int64(count)
+                    offset = end
                 }
                 try await writer.finish(nil)
             })

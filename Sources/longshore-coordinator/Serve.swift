@@ -1,7 +1,9 @@
 import ArgumentParser
+import CargoBlobs
 import CargoCoordinator
 import CargoQueue
 import CargoWebhooks
+import FoundationEssentials
 import Logging
 import SystemPackage
 
@@ -31,6 +33,12 @@ struct Serve: AsyncParsableCommand {
 
     @Option(
         help: ArgumentHelp(
+            "A bucket for uploads, inputs and outputs of jobs, such as s3://jobs?endpoint=https://objects.example; keys come from "
+                + "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY. Without it they lie in --data.", valueName: "s3://…"))
+    var blobs: String?
+
+    @Option(
+        help: ArgumentHelp(
             "Mebibytes of the disk that stay free for the ends of accepted jobs: new ones get 507 before.", valueName: "MIB"))
     var reserve = 64
 
@@ -51,6 +59,14 @@ struct Serve: AsyncParsableCommand {
         }
         guard reserve >= 0, reserve <= 1 << 20 else { throw ValidationError("--reserve is from 0 to 1048576 MiB.") }
         try Self.check(store: store)
+        if let blobs {
+            guard S3Place(blobs) != nil else {
+                throw ValidationError("--blobs is s3://BUCKET[/PREFIX][?endpoint=URL][&region=NAME].")
+            }
+            guard S3Credentials(environment: ProcessInfo.processInfo.environment) != nil else {
+                throw ValidationError("--blobs needs AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment.")
+            }
+        }
         for block in callbacks where AddressBlock(block) == nil {
             throw ValidationError("--allow-callback is a block of addresses such as 10.0.0.0/8, not '\(block)'.")
         }
@@ -83,6 +99,11 @@ struct Serve: AsyncParsableCommand {
         settings.store.queuedPerAccount = accountJobs
         settings.store.bytesPerAccount = Int64(accountStorage * 1_073_741_824)
         settings.database = store
+        if let place = blobs.flatMap({ S3Place($0) }),
+            let credentials = S3Credentials(environment: ProcessInfo.processInfo.environment)
+        {
+            settings.blobs = (place, credentials)
+        }
         settings.reserve = Int64(reserve) << 20
         settings.callbacks = callbacks.compactMap { AddressBlock($0) }
         let coordinator = try await Coordinator(settings, logger: Logger(label: "longshore-coordinator"))

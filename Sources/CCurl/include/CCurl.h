@@ -66,4 +66,32 @@ const char *ccurl_get_problem(void *get);
 
 // 0 public, 1 private, 2 link-local or multicast or unusable, -1 no address.
 int ccurl_address_class(const char *text);
+
+// --- One request to an object store, signed with AWS's Signature Version 4, on the calling thread
+
+struct ccurl_object {
+  const char *url;
+  const char *method;    // GET, HEAD, PUT, DELETE
+  const char *signature; // such as aws:amz:us-east-1:s3
+  const char *user;      // ACCESS:SECRET
+  const char *token;     // session token, or NULL
+  const char *sha256;    // of the body, in hexadecimal
+  const char *ca_file;   // or NULL
+  const char *ca_path;   // or NULL
+  int upload;            // descriptor that the body is read from, from its start; -1 none
+  int64_t size;          // of the body
+  int64_t first;         // bytes of a range, both ends included; -1 none
+  int64_t last;
+  long connect_ms;
+  long stall_seconds;
+  ccurl_take body;       // bytes of the answer
+  void *context;
+};
+
+// A connection that is kept between requests; NULL when memory is short.
+void *ccurl_session_new(void);
+void ccurl_session_free(void *session);
+// Sets the answer's status and length (-1 unknown), and a sentence (256 bytes) where the request failed.
+enum ccurl_end ccurl_object_perform(
+    void *session, const struct ccurl_object *object, long *status, int64_t *length, char *problem);
 #endif
