@@ -131,8 +131,7 @@ extension Gateway {
         }
     }
 
-    /// A line waits for its key's limits as long as the batch lives, and for the first host that says what it serves: a
-    /// coordinator that was just started knows none, and nobody is there to come again.
+    /// A line waits for its key's limits as long as the batch lives: nobody is there to come again.
     private func askWithinLimits(
         _ ask: ModelAsk, _ principal: Principal, _ key: NewJob.Idempotency, until end: Int64
     ) async throws -> Asked {
@@ -141,10 +140,6 @@ extension Gateway {
                 return try await self.ask(ask, principal, idempotency: key, priority: Gateway.batchPriority)
             } catch let exceeded as UsageMeter.Exceeded where unixTime < end {
                 try await Task.sleep(for: .seconds(min(max(exceeded.retryAfter, 0.1), 60)))
-            } catch let error as GatewayError
-                where error.code == "model_not_found" && queue.servedModels().isEmpty && unixTime < end
-            {
-                try await Task.sleep(for: .milliseconds(500))
             }
         }
     }
