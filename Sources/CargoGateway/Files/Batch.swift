@@ -170,8 +170,14 @@ public final class BatchBoard: Sendable {
 
     private let state = Mutex(State())
     let bell = Doorbell()
+    private let begun = ContinuousClock.now
+    /// How long hosts have to say what they serve to a coordinator that was just started; they do each ten seconds.
+    private static let introduction: Duration = .seconds(15)
 
     public init() {}
+
+    /// Whether a model that nobody serves may only not have been named yet.
+    var isYoung: Bool { ContinuousClock.now - begun < BatchBoard.introduction }
 
     func add(_ id: String, account: Int64) {
         state.withLock { $0.waiting.append((id, account)) }

@@ -50,7 +50,9 @@ extension Gateway {
             var run = BatchRun(gateway: self, stored: stored, stop: stop)
             try await run.run()
         } catch {
-            // The next start takes it up where its document says that it stands.
+            // It is taken up where its document says that it stands: by the next start, or soon when the store failed.
+            guard !Task.isCancelled, (try? await Task.sleep(for: .seconds(5))) != nil else { return }
+            batches.add(id, account: account)
         }
     }
 
@@ -125,7 +127,8 @@ extension Gateway {
             throw error
         } catch {
             guard let known = GatewayError(error) else { throw error }
-            if known == .goingDown { throw CancellationError() }
+            // Nothing that passes is the line's own fault.
+            if known == .goingDown || known.code == "unavailable" || known.code == "disk_full" { throw known }
             return .answered(
                 status: known.status, job: "", try JSONDecoder().decode(JSONValue.self, from: Data(OpenAIError.encode(known))))
         }
@@ -140,6 +143,8 @@ extension Gateway {
                 return try await self.ask(ask, principal, idempotency: key, priority: Gateway.batchPriority)
             } catch let exceeded as UsageMeter.Exceeded where unixTime < end {
                 try await Task.sleep(for: .seconds(min(max(exceeded.retryAfter, 0.1), 60)))
+            } catch let error as GatewayError where error.code == "model_not_found" && batches.isYoung {
+                try await Task.sleep(for: .milliseconds(200))
             }
         }
     }
