@@ -189,7 +189,7 @@ extension Gateway {
                 for _ in 0..<start { _ = try lines.next() }
                 var (next, written, underWay) = (start, start, 0)
                 var waiting: [Int: (String, Outcome)] = [:]
-                func fill() throws {
+                while true {
                     while underWay < Gateway.linesAtOnce, !cancelled, let bytes = try lines.next() {
                         let (line, number) = (try BatchLine(bytes, endpoint: batch.batch.endpoint), next)
                         (next, underWay) = (next + 1, underWay + 1)
@@ -197,9 +197,7 @@ extension Gateway {
                             .line(number, customID: line.customID, try await gateway.answer(line, number: number, of: batch))
                         }
                     }
-                }
-                try fill()
-                while underWay > 0 {
+                    guard underWay > 0 else { break }
                     guard let event = try await group.next() else { break }
                     switch event {
                     case .stopped:
@@ -215,7 +213,6 @@ extension Gateway {
                             copy.done = written
                         }
                         if written % Gateway.linesAtOnce == 0 { try await BatchRun.note(copy, gateway, output, errors) }
-                        try fill()
                     }
                 }
                 group.cancelAll()
