@@ -2,7 +2,7 @@
 export LONGSHORE_STRICT := 1
 BUILD := .build/debug
 
-.PHONY: setup build test check format lint demo up down release bench chaos chaos-containers schemathesis fuzz test-vm clean
+.PHONY: setup build test check format lint demo up down release bench chaos chaos-containers nat schemathesis fuzz test-vm clean
 
 ## Install what the project needs from the system, and Python wheels for the tests.
 setup:
@@ -59,6 +59,11 @@ chaos: setup
 chaos-containers: setup
 	swift build
 	@scripts/chaos-containers $(BUILD) $(or $(SECONDS),3600)
+
+## Two hosts behind NAT, in network namespaces: chat, jobs, cancel, and a link that is cut for twenty seconds.
+nat: setup
+	swift build
+	@scripts/nat $(BUILD)
 
 ## Requests made from /openapi.json: no 500, no answer that the document does not allow.
 schemathesis: setup

@@ -99,7 +99,7 @@ struct TunnelChannel: ServerChildChannel, HTTPChannelHandler {
         case .http(let channel): await http.handle(value: channel, logger: logger)
         case .tunnel(let channel, let principal):
             let host = principal.host ?? ""
-            logger.info("a host's tunnel is open", metadata: ["host": "\(host)"])
+            logger.notice("a host's tunnel is open", metadata: ["host": "\(host)"])
             let link = TunnelLink(.coordinator)
             do {
                 try await gateway.serveTunnel(link, of: principal) { handler in
