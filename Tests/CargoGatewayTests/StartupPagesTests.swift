@@ -6,7 +6,7 @@ import Testing
     @Test func onlyProgramTextIsGivenBack() {
         let maps = """
             55d000-55d010 r--p 00000000 08:01 12 /usr/bin/x
-            55d010-55f010 r-xp 00010000 08:01 12 /usr/bin/x
+            55d010-55f010 r-xp 00010000 08:01 12                         /usr/bin/x
             55f010-55f020 rw-p 00210000 08:01 12 /usr/bin/x
             7f0000-7f1000 r-xp 00000000 08:01 13 /usr/lib/a library.so
             7f1000-7f2000 r-xp 00000000 00:00 0
