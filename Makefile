@@ -12,7 +12,7 @@ build: setup
 	swift build --build-tests
 
 test: build
-	swift test --skip-build --no-parallel
+	@scripts/test
 
 format:
 	swift format --in-place --recursive --parallel Package.swift Plugins Sources Tests

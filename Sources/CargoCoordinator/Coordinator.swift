@@ -12,6 +12,7 @@ import HummingbirdCore
 public import Logging
 import NIOCore
 import ServiceLifecycle
+import Synchronization
 public import SystemPackage
 import UnixSignals
 
@@ -145,17 +146,18 @@ public struct Coordinator: Sendable {
                 StartupPages.giveBack()
                 onReady(address)
             }, logger: logger)
+        let limit = ShutdownLimit(patience: .seconds(settings.shutdownSeconds + 2), logger: logger)
+        defer { limit.lift() }
         var configuration = ServiceGroupConfiguration(
             services: [
                 .init(service: QueueService(queue: queue)), .init(service: courier), .init(service: retention),
                 .init(service: AccountService(queue: queue, isShared: settings.database != nil, logger: logger)),
                 .init(service: BatchService(gateway: gateway)),
                 .init(service: application),
-                .init(service: DrainService(queue: queue, tunnels: gateway.tunnels)),
+                .init(service: DrainService(queue: queue, tunnels: gateway.tunnels, limit: limit)),
             ],
             gracefulShutdownSignals: [.sigterm, .sigint], logger: logger)
         configuration.maximumGracefulShutdownDuration = .seconds(settings.shutdownSeconds)
-        configuration.maximumCancellationDuration = .seconds(2)
         defer { close() }
         try await ServiceGroup(configuration: configuration).run()
     }
@@ -183,13 +185,38 @@ private struct BatchService: Service {
 private struct DrainService: Service {
     let queue: JobQueue
     let tunnels: TunnelHub
+    let limit: ShutdownLimit
 
     func run() async throws {
         try? await gracefulShutdown()
+        limit.begin()
         await tunnels.goAway()
         queue.drain()
         // What was under way has a moment to be answered; an open socket would hold up the end.
         try? await Task.sleep(for: .milliseconds(500))
         await tunnels.close()
     }
+}
+
+/// Ends the process when a shutdown takes too long, whatever still holds on: all that was acknowledged is on disk.
+private final class ShutdownLimit: Sendable {
+    private let patience: Duration
+    private let logger: Logger
+    private let task = Mutex<Task<Void, any Error>?>(nil)
+
+    init(patience: Duration, logger: Logger) {
+        self.patience = patience
+        self.logger = logger
+    }
+
+    func begin() {
+        let task = Task.detached { [patience, logger] in
+            try await Task.sleep(for: patience)
+            logger.error("connections did not end in time; stopping without them")
+            _exit(1)
+        }
+        self.task.withLock { $0 = task }
+    }
+
+    func lift() { task.withLock { $0?.cancel() } }
 }

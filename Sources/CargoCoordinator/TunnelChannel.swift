@@ -10,6 +10,7 @@ import NIOCore
 import NIOHTTP1
 import NIOHTTPTypes
 import NIOWebSocket
+import ServiceLifecycle
 
 /// A connection that may become a tunnel: what begins with `GET /hosts/tunnel` is upgraded to a WebSocket, everything else
 /// is HTTP as the server speaks it. The first bytes decide, so that ordinary requests pass no handler more.
@@ -91,7 +92,13 @@ struct TunnelChannel: ServerChildChannel, HTTPChannelHandler {
     }
 
     func handle(value: Value, logger: Logger) async {
-        guard let kind = try? await value.kind.get() else {
+        // Who has said nothing yet is not waited for when the coordinator stops.
+        let kind = await withTaskCancellationOrGracefulShutdownHandler {
+            try? await value.kind.get()
+        } onCancelOrGracefulShutdown: {
+            value.channel.close(promise: nil)
+        }
+        guard let kind else {
             try? await value.channel.close()
             return
         }

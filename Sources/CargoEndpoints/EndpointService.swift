@@ -149,7 +149,9 @@ public actor EndpointService: ModelService {
     private func follow(_ address: EndpointAddress, listeners: Set<ListeningSockets.Listener>) async {
         var known = servers[address]
         if known?.listeners != listeners || known?.isForeign == true { known = nil }
-        if let known, known.finding == nil, known.failures == 0, ContinuousClock.now - known.judged < settings.secondLook {
+        if let known, known.finding == nil, known.failures == 0, !settings.attached.contains(address),
+            ContinuousClock.now - known.judged < settings.secondLook
+        {
             return
         }
         let probe = ServerProbe(dial: address.dial, basePath: address.basePath ?? "/v1", patience: settings.patience)

@@ -24,10 +24,12 @@ struct ServerProbe: Sendable {
 
     private func get<Answer: Decodable>(_ path: String, as type: Answer.Type) async throws -> Answer? {
         let answer = try await server.get(path, limit: ServerProbe.limit, within: patience)
+        // llama-server's word while it loads its model: who is not ready is no stranger yet.
+        if answer.status == 503 { throw ModelFailure(.overloaded, message: "The server is not ready.") }
         return answer.status == 200 ? ServerListing.decode(type, answer.body) : nil
     }
 
-    /// Nil: it speaks HTTP, but is no model server. Throws `ModelFailure` when it does not answer at all.
+    /// Nil: it speaks HTTP, but is no model server. Throws `ModelFailure` when it does not answer at all, or is not ready.
     func recognise() async throws -> Finding? {
         let list = try await get(basePath + "/models", as: ServerListing.OpenAI.self)
         if let dialect = list?.dialect { return try await look(dialect) }

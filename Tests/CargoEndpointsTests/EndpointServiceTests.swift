@@ -225,6 +225,22 @@ import Testing
         }
     }
 
+    @Test func aServerThatStillLoadsIsFoundWithTheNextLook() async throws {
+        let isReady = Mutex(false)
+        try await ScriptedServer.run { exchange in
+            if isReady.withLock({ $0 }) { return try await EndpointServiceTests.llama(exchange) }
+            try await exchange.answer(
+                #"{"error":{"message":"Loading model","type":"unavailable_error","code":503}}"#, status: "503 Service Unavailable"
+            )
+        } body: { port in
+            let service = EndpointService(settings([port]))
+            #expect(await service.models().isEmpty)
+            isReady.withLock { $0 = true }
+            await service.look()
+            #expect(await service.models().map(\.id) == ["sea-7b"])
+        }
+    }
+
     @Test(arguments: ["silent", "flood", "head"])
     func aHostileServerHoldsNoLookUp(kind: String) async throws {
         try await ScriptedServer.run { exchange in

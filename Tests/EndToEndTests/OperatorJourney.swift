@@ -28,6 +28,29 @@ import Testing
         await harbour.close()
     }
 
+    @Test func `a stop does not wait for connections that have not said what they want`() async throws {
+        let harbour = try await Harbour.open(stage)
+        let agent = try harbour.startAgent("one")
+        try stage.write(
+            """
+            import socket, sys, time
+            place = ("127.0.0.1", int(sys.argv[1]))
+            begun = ["", "GET /hosts/tunnel HT", "GET /jobs HTTP/1.1\\r\\nHost: x\\r\\n", "POST /jobs HTTP/1.1\\r\\nHost: x\\r\\nContent-Length: 9\\r\\n\\r\\n{"]
+            held = [socket.create_connection(place) for _ in begun]
+            for connection, text in zip(held, begun): connection.sendall(text.encode())
+            print("connected", flush=True)
+            time.sleep(60)
+            """, to: "hold.py")
+        let port = try #require(harbour.url.split(separator: ":").last)
+        let holder = try stage.start(["/usr/bin/python3", stage.path("hold.py"), String(port)])
+        #expect(await eventually { String(decoding: holder.stdout, as: UTF8.self) == "connected\n" })
+        harbour.coordinator.send(SIGTERM)
+        let finished = await harbour.coordinator.finish()
+        #expect(finished.code == 0, "\(finished.stderr)")
+        await holder.destroy()
+        await harbour.close(agent)
+    }
+
     @Test func `logs without follow print what is there and end`() async throws {
         let harbour = try await Harbour.open(stage)
         let reference = try await harbour.publish("test/slow", script: "echo begun; sleep 60\n")
