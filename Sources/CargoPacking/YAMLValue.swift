@@ -72,11 +72,22 @@ struct YAMLValue {
         case .scanner(_, let problem, let mark, _), .parser(_, let problem, let mark, _), .composer(_, let problem, let mark, _):
             SourceFailure(file, line: mark.line, column: mark.column, problem)
         case .duplicatedKeysInMapping(let duplicates, let context):
-            SourceFailure(
-                file, line: context.mark.line, column: context.mark.column,
-                "the key '\(duplicates.first ?? "")' stands there twice")
+            second(of: duplicates.first ?? "", after: context.mark, in: context.text)
         default: SourceFailure(file, "the file is not valid YAML: \(error)")
         }
+    }
+
+    /// Where a key stands again: the parser tells of its first place alone.
+    private static func second(of key: String, after first: Mark, in text: String) -> SourceFailure {
+        let message = "the key '\(key)' stands there twice"
+        let later = text.split(separator: "\n", omittingEmptySubsequences: false).enumerated().dropFirst(first.line)
+        let again = later.first { _, line in
+            let lead = line.utf8.prefix { $0 == UInt8(ascii: " ") }.count
+            let rest = line.dropFirst(lead)
+            return lead + 1 == first.column && [key, "'\(key)'", "\"\(key)\""].contains { rest.hasPrefix($0 + ":") }
+        }
+        guard let again else { return SourceFailure(file, line: first.line, column: first.column, message) }
+        return SourceFailure(file, line: again.offset + 1, column: first.column, "\(message), first on line \(first.line)")
     }
 
     func failure(_ message: String) -> SourceFailure {
