@@ -277,7 +277,7 @@ let package = Package(
         .testTarget(
             name: "CargoBlobsTests", dependencies: ["CargoArtifact", "CargoBlobs", "CargoFiles", "CargoStore", system],
             exclude: ["s3_server.py"], swiftSettings: settings),
-        tests("CargoQueueTests", ["CargoQueue", "CargoArtifact", "CargoWire", system]),
+        tests("CargoQueueTests", ["CargoQueue", "CargoArtifact", "CargoScheduler", "CargoWire", system]),
         tests(
             "CargoWebhooksTests",
             [

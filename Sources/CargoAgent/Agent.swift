@@ -93,9 +93,15 @@ public struct Agent: Service {
                     let keeper = TunnelKeeper(session: session, door: door, service: configuration.models, logger: logger)
                     group.addTask { await keeper.run() }
                 }
+                let fetching =
+                    configuration.fetchBudget > 0
+                    ? Fetching(
+                        session: session, store: store, trust: configuration.trust, budget: configuration.fetchBudget,
+                        folder: folder, logger: logger) : nil
+                if let fetching { group.addTask { await fetching.run() } }
                 let reporting = Reporting(
                     session: session, service: configuration.models, prices: configuration.prices, slots: configuration.slots,
-                    logger: logger)
+                    fetching: fetching, logger: logger)
                 group.addTask { await reporting.run() }
                 let serving = configuration.models.map {
                     Serving(

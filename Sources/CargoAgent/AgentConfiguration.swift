@@ -46,6 +46,8 @@ public struct AgentConfiguration: Sendable {
     public var usesTunnel = true
     /// What this host asks for, in credits by model, `_default` for the others.
     public var prices: [String: Double] = [:]
+    /// Bytes of models that it fetches ahead because requests wait for them; 0: none.
+    public var fetchBudget: Int64 = 0
     /// Where it stands, and whose law holds there: filters of jobs.
     public var region: String?
     public var jurisdiction: String?

@@ -11,6 +11,8 @@ struct Reporting: Sendable {
     let service: (any ModelService)?
     let prices: [String: Double]
     let slots: Int
+    /// Acts on what the coordinator hints at; nil where the owner wants nothing fetched ahead.
+    let fetching: Fetching?
     let logger: Logger
 
     private static let interval = 10.0
@@ -23,11 +25,7 @@ struct Reporting: Sendable {
                 let report = await report()
                 let reply = try await session.call { try await $0.report(report) }
                 pause = min(60, max(1, reply.seconds))
-                for hint in reply.fetch {
-                    logger.info(
-                        "requests wait for a model that this host could get",
-                        metadata: ["model": "\(hint.model)", "waiting": "\(hint.waiting)"])
-                }
+                fetching?.heard(reply.fetch)
             } catch {
                 if Task.isCancelled { return }
                 logger.debug("no report: trying again", metadata: ["error": "\(error)"])

@@ -49,7 +49,7 @@ extension Gateway {
         router.post("/hosts/heartbeat") { request, _ in
             let principal = try caller(request, .host)
             let report = try await body(HostReport.self, of: request, limit: 1 << 20)
-            return try Answer.json(try reported(report, by: principal))
+            return try Answer.json(try await reported(report, by: principal))
         }
         router.post("/hosts/rotate") { request, _ in
             let principal = try caller(request, .host)
@@ -142,13 +142,27 @@ extension Gateway {
             view.fingerprint = host.publicKey.flatMap { Data(base64Encoded: $0) }
                 .map { CargoArtifact.Digest(of: [UInt8]($0)).hex }
         }
-        if own || circles != nil { view.report = seen?.report }
+        if own || circles != nil {
+            view.report = seen?.report
+        } else {
+            // Of a stranger's open host what a choice needs: not what others' jobs left there, nor how busy its machine is.
+            view.capabilities?.images = nil
+            view.capabilities?.metrics = nil
+            view.report = seen?.report.map { full in
+                var report = HostReport()
+                (report.prices, report.speed, report.formats) = (full.prices, full.speed, full.formats)
+                report.maxContextTier = full.maxContextTier
+                return report
+            }
+        }
+        view.gpu = seen?.capabilities.metrics?.gpus.first?.name
+        view.models = (seen?.capabilities.models ?? []).map(\.id)
         view.lastSeenAt = seen?.wall.text
         return view
     }
 
     /// A host's report, whichever way it came.
-    func reported(_ report: HostReport, by principal: Principal) throws -> HostReportReply {
+    func reported(_ report: HostReport, by principal: Principal) async throws -> HostReportReply {
         guard let host = principal.host else {
             throw GatewayError(403, "forbidden", "A host reports with its own token, which POST /hosts gave it.")
         }
@@ -162,7 +176,7 @@ extension Gateway {
         var seen = queue.board.saw(host, report: report)
         seen.capabilities.circles = queue.groups.circles(ofHost: host)
         queue.scheduler.heard(host, seen)
-        return HostReportReply(fetch: queue.scheduler.fetchHints(for: host, seen.capabilities), seconds: 10)
+        return HostReportReply(fetch: try await fetchHints(for: host, seen), seconds: 10)
     }
 }
 

@@ -46,7 +46,7 @@ extension Gateway {
             case .fail: try await reply(stream, try await fail(try id(opening), bytes, principal))
             case .report:
                 let report = try StrictJSON.decode(HostReport.self, from: bytes, limit: 1 << 20)
-                try await reply(stream, try reported(report, by: principal))
+                try await reply(stream, try await reported(report, by: principal))
             case .echo: try await reply(stream, 200, bytes)
             case .answer, .cancel: throw GatewayError(404, "not_found", "A host does not open this.")
             }

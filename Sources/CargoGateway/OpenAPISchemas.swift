@@ -28,6 +28,10 @@ enum OpenAPISchemas {
     private static let number: JSONValue = .object(["type": .string("number")])
     private static let anything: JSONValue = .object([:])
     private static let size = integer(0, 9_007_199_254_740_991)
+    /// A size: bytes, or a text with a unit.
+    private static let bytes: JSONValue = .object([
+        "anyOf": .array([integer(0, 1_125_899_906_842_624), pattern("^[0-9]{1,6}(KiB|MiB|GiB|TiB)$")])
+    ])
     private static let sha256 = pattern("^[0-9a-f]{64}$")
 
     private static func object(_ properties: [String: JSONValue], required: [String] = []) -> JSONValue {
@@ -78,7 +82,11 @@ enum OpenAPISchemas {
                 "id": uuid, "cargo": text, "image": text, "args": list(text), "command": list(text), "env": map(text),
                 "input": anything, "params": map(anything), "files": list(reference("JobFile")), "resources": map(anything),
                 "tier": integer(1, 4), "priority": integer(0, 100), "timeout": seconds, "attempts": integer(1, 100),
-                "retention": seconds, "metadata": anything, "constraints": request(["region": text]),
+                "retention": seconds, "metadata": anything,
+                "constraints": request([
+                    "region": text, "jurisdiction": text, "group": text, "memory": bytes, "vram": bytes,
+                    "max_price": .object(["type": .string("number"), "minimum": .integer(0), "maximum": .integer(1_000_000_000)]),
+                ]),
             ]),
             "KeyRequest": request(
                 [

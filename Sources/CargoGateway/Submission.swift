@@ -3,6 +3,7 @@ import CargoBlobs
 import CargoFiles
 import CargoQueue
 import CargoRegistry
+import CargoScheduler
 import CargoStore
 import CargoWebhooks
 import CargoWire
@@ -57,6 +58,7 @@ struct JobIntake: Sendable {
             job.requirement.region = try place("region", request.constraints?.region)
             job.requirement.jurisdiction = try place("jurisdiction", request.constraints?.jurisdiction)
             job.requirement.audience = try audience(of: account, request.constraints?.group)
+            job.requirement.room = try room(Resources(), request.constraints)
             (job.metadata, job.retention) = (metadata, request.retention?.value)
             job.callback = try callback(request.callbackURL)
             return job
@@ -87,7 +89,8 @@ struct JobIntake: Sendable {
                 kind: target.kind, tier: tier, region: try place("region", request.constraints?.region),
                 jurisdiction: try place("jurisdiction", request.constraints?.jurisdiction),
                 audience: try audience(of: account, request.constraints?.group),
-                image: request.image.flatMap { ImageReference($0)?.description }),
+                image: request.image.flatMap { ImageReference($0)?.description },
+                room: try room(target.resources.lowered(by: request.resources ?? Resources()), request.constraints)),
             spec: spec, metadata: metadata, files: blobNames,
             retention: request.retention?.value, idempotency: idempotency, callback: try callback(request.callbackURL))
     }
@@ -124,6 +127,20 @@ struct JobIntake: Sendable {
         return audience
     }
 
+    /// What it needs of a host: what its process may use, or more where its constraints say so.
+    private func room(_ resources: Resources, _ constraints: JobRequest.Constraints?) throws -> Room? {
+        if let price = constraints?.maxPrice {
+            guard price >= 0, price <= 1e12 else { throw invalid("constraints.max_price", "is from 0 to 1e12 credits") }
+        }
+        let gpu = resources.gpu
+        guard (0...64).contains(gpu?.count ?? 0) else { throw invalid("resources.gpu.count", "is from 0 to 64") }
+        let gpus = gpu.map { $0.count ?? ($0.vram == nil ? 0 : 1) }
+        return Room(
+            memory: [resources.memory?.bytes, constraints?.memory?.bytes].compactMap(\.self).max(),
+            vram: [gpus == 0 ? nil : gpu?.vram?.bytes, constraints?.vram?.bytes].compactMap(\.self).max(),
+            gpus: gpus, price: constraints?.maxPrice)
+    }
+
     /// A word that hosts say of where they stand.
     private func place(_ field: String, _ text: String?) throws -> String? {
         guard let text else { return nil }
@@ -149,6 +166,8 @@ struct JobIntake: Sendable {
         var name: String
         var digest: String?
         var kind: String
+        /// What its manifest lets it use.
+        var resources = Resources()
     }
 
     private func target(of request: JobRequest) async throws -> Runnable {
@@ -169,7 +188,9 @@ struct JobIntake: Sendable {
         }
         let (reference, digest, config) = try await resolve(request.cargo ?? "")
         try checkEnvironment(request.env ?? [:], allowed: config.jobEnv ?? [])
-        return Runnable(name: reference.description, digest: digest.description, kind: config.kind.rawValue)
+        return Runnable(
+            name: reference.description, digest: digest.description, kind: config.kind.rawValue,
+            resources: config.resources)
     }
 
     private func checkUnsupported(_ request: JobRequest) throws {
@@ -177,8 +198,7 @@ struct JobIntake: Sendable {
             throw GatewayError(422, "not_allowed", "A container by name gets no network here; leave 'network' out.")
         }
         for (name, set) in [
-            ("encryption", request.encryption != nil),
-            ("constraints.max_price", request.constraints?.maxPrice != nil), ("constraints.gpu", request.constraints?.gpu != nil),
+            ("encryption", request.encryption != nil), ("constraints.gpu", request.constraints?.gpu != nil),
         ] where set {
             throw GatewayError(422, "unsupported", "This coordinator does not take '\(name)'; leave it out.")
         }

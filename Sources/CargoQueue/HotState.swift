@@ -38,6 +38,7 @@ struct HotState {
     private(set) var claims: [ClaimName: JobID] = [:]
     private var hosts: [String: SeenHost] = [:]
     private var lastTick: Uptime?
+    private var lastLook: Uptime?
 
     /// A host that has not asked for work for so long is not waited for: one that waits asks again each 2 s.
     private let hostMemorySeconds = 5.0
@@ -60,6 +61,13 @@ struct HotState {
             }
         }
         return ready.take(where: accepts, preferring: { $0.isAtHand(capabilities) })
+    }
+
+    /// Requests to models that wait, each five seconds; a thousand at most.
+    mutating func stillReady(at now: Uptime) -> [Requirement] {
+        if let lastLook, now < lastLook.advanced(bySeconds: 5) { return [] }
+        lastLook = now
+        return Array(ready.requirements.lazy.filter { $0.model != nil }.prefix(1000))
     }
 
     mutating func grant(_ lease: LiveLease) {

@@ -53,6 +53,11 @@ public final class JobQueue: Sendable {
             waiters.wake($0)
             hooks.onReady($0)
         }
+        own.onStillReady = {
+            scheduler.stillWaits($0)
+            waiters.wake($0)
+            hooks.onStillReady($0)
+        }
         own.onChange = {
             signals.ring($0, .rows)
             hooks.onChange($0)
@@ -133,8 +138,11 @@ public final class JobQueue: Sendable {
     public func claim(
         _ ask: ClaimAsk, wait: Double, isGone: @Sendable () -> Bool = { false }
     ) async throws -> GrantedClaim? {
+        var ask = ask
+        let seen = board.saw(ask.host, capabilities: ask.capabilities)
+        scheduler.heard(ask.host, seen)
+        ask.capabilities.report = seen.report
         pace.saw(ask.host, ask.capabilities, at: settings.clocks.uptime())
-        scheduler.heard(ask.host, board.saw(ask.host, capabilities: ask.capabilities))
         var granted = try await claimOrWait(ask, wait: wait, isGone: isGone)
         // An account that has left the group since it submitted uses its hosts no more.
         while let job = granted, !groups.mayUse(ask.host, job.job.key.account) {
@@ -152,7 +160,10 @@ public final class JobQueue: Sendable {
     private func claimOrWait(_ ask: ClaimAsk, wait: Double, isGone: @Sendable () -> Bool) async throws -> GrantedClaim? {
         let end = settings.clocks.uptime().advanced(bySeconds: wait)
         let bell = Doorbell()
+        var ask = ask
         while true {
+            // What it says of itself each ten seconds counts also while it waits.
+            ask.capabilities.report = board.seen(ask.host)?.report
             // Entered before asking: what becomes ready in between rings.
             let number = waiters.enter(bell, ask.host, ask.capabilities)
             let granted: GrantedClaim?

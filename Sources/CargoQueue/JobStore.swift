@@ -154,6 +154,8 @@ public struct StoreCounts: Hashable, Sendable {
 public struct StoreHooks: Sendable {
     /// A job with this requirement became ready: one waiter should ask. A hint; who waits asks again by itself.
     public var onReady: @Sendable (Requirement) -> Void = { _ in }
+    /// Jobs with this requirement are ready and not claimed: told every few seconds, for what a hint cannot know.
+    public var onStillReady: @Sendable (Requirement) -> Void = { _ in }
     /// A job's row changed.
     public var onChange: @Sendable (JobID) -> Void = { _ in }
     /// Before the commit that ends a lease: nothing more may be written under it.

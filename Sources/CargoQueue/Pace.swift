@@ -1,3 +1,4 @@
+import CargoScheduler
 public import CargoWire
 import Synchronization
 
@@ -84,9 +85,26 @@ final class Pace: Sendable {
             {
                 return "No known host stands in the jurisdiction '\(jurisdiction)'."
             }
+            if let room = requirement.room {
+                var without = requirement
+                without.room = nil
+                if hosts.contains(where: { without.fits($0.capabilities) }) { return Pace.sentence(room) }
+            }
             let region = requirement.region.map { " in the region '\($0)'" } ?? ""
             return "No known host runs cargos of kind '\(requirement.kind)' with context tier \(requirement.tier)\(region)."
         }
+    }
+
+    /// What no host has of what a job needs.
+    private static func sentence(_ room: Room) -> String {
+        var parts: [String] = []
+        if let memory = room.memory { parts.append("\(memory >> 20) MiB of free memory") }
+        if let gpus = room.gpus {
+            let each = room.vram.map { " with \($0 >> 20) MiB of free memory\(gpus > 1 ? " each" : "")" } ?? ""
+            parts.append("\(gpus > 1 ? "\(gpus) GPUs" : "a GPU")\(each)")
+        }
+        if let price = room.price { parts.append("a price of at most \(price) credits") }
+        return "No known host that could run it has \(parts.joined(separator: ", and ")) now."
     }
 }
 
@@ -98,6 +116,7 @@ extension HostCapabilities {
         var both = kinds?.isEmpty == true ? known : self
         both.models = models ?? known.models
         both.circles = circles
+        both.report = report ?? known.report
         return both
     }
 }

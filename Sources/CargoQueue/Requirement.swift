@@ -1,3 +1,4 @@
+public import CargoScheduler
 public import CargoWire
 
 /// What a host must have to be given a job; jobs with equal requirements share a bucket of the ready queue.
@@ -18,10 +19,12 @@ public struct Requirement: Hashable, Sendable {
     public var image: String?
     /// The served model that the job is a request to; only hosts with a free slot of it get it.
     public var model: String?
+    /// How much of the host it needs, and what it may cost.
+    public var room: Room?
 
     public init(
         kind: String, tier: Int, region: String? = nil, jurisdiction: String? = nil, audience: Audience? = nil,
-        avoided: [String] = [], image: String? = nil, model: String? = nil
+        avoided: [String] = [], image: String? = nil, model: String? = nil, room: Room? = nil
     ) {
         self.kind = kind
         self.tier = tier
@@ -31,6 +34,7 @@ public struct Requirement: Hashable, Sendable {
         self.avoided = avoided
         self.image = image
         self.model = model
+        self.room = room
     }
 
     /// A request to a model that is being served.
@@ -47,7 +51,11 @@ public struct Requirement: Hashable, Sendable {
         } else {
             guard (capabilities.kinds ?? ["process"]).contains(kind) else { return false }
         }
-        guard tier <= (capabilities.maxContextTier ?? 4), isVisible(to: capabilities) else { return false }
+        let report = capabilities.report
+        guard tier <= report?.maxContextTier ?? capabilities.maxContextTier ?? 4, isVisible(to: capabilities) else {
+            return false
+        }
+        if let room, room.leftOut(capabilities, report, asked: report?.asked(for: model) ?? 0) != nil { return false }
         guard jurisdiction == nil || capabilities.jurisdiction == jurisdiction else { return false }
         guard let region else { return true }
         return capabilities.region == region
@@ -68,14 +76,16 @@ public struct Requirement: Hashable, Sendable {
     /// The kind of a job that is one request to a model that is being served.
     public static let request = "request"
 
-    /// As one short text, for the job's row: kind, tier, region, image, audience, model, jurisdiction.
+    /// As one short text, for the job's row: kind, tier, region, image, audience, model, jurisdiction, room.
     var stored: String { text(image: image) }
 
     /// The same without what is only preferred: strangers choose image names, and there must not be a group for each.
     var required: String { text(image: nil) }
 
     private func text(image: String?) -> String {
-        let fields = [kind, "\(tier)", region, image, audience?.stored, model.map(Requirement.escaped), jurisdiction]
+        let fields = [
+            kind, "\(tier)", region, image, audience?.stored, model.map(Requirement.escaped), jurisdiction, room?.stored,
+        ]
         let last = fields.lastIndex { $0?.isEmpty == false } ?? 0
         return fields.prefix(max(3, last + 1)).map { $0 ?? "" }.joined(separator: "|")
     }
@@ -98,6 +108,7 @@ public struct Requirement: Hashable, Sendable {
         audience = parts.count > 4 ? Audience(stored: parts[4]) : nil
         model = parts.count > 5 && !parts[5].isEmpty ? Requirement.plain(parts[5]) : nil
         jurisdiction = parts.count > 6 && !parts[6].isEmpty ? parts[6] : nil
+        room = parts.count > 7 ? Room(stored: parts[7]) : nil
         self.avoided = avoided
     }
 }

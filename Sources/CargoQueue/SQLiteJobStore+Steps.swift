@@ -263,6 +263,7 @@ extension SQLiteJobStore {
             (hot.promote(now: now), hot.expired(at: uptime, leaseSeconds: settings.leaseSeconds))
         }
         for requirement in due { hooks.onReady(requirement) }
+        for requirement in hot.withLock({ $0.stillReady(at: uptime) }) { hooks.onStillReady(requirement) }
         try await flushMeter()
         for lease in expired { try await lose(lease, input: .hostLost, actor: "coordinator", deadline: uptime) }
     }

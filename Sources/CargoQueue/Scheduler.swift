@@ -1,5 +1,5 @@
 public import CargoScheduler
-public import CargoWire
+import CargoWire
 import Synchronization
 
 /// What the queue asks of the scheduler, with this coordinator's clock: which waiting host is best for a job, where a request
@@ -28,7 +28,7 @@ public final class Scheduler: Sendable {
     private static let mostDemands = 10_000
     /// Demand that has not moved for so long is forgotten.
     private static let demandMilliseconds: Int64 = 60_000
-    /// A host is told of models that so many requests wait for.
+    /// A host is told of a model of another's when so many requests wait for it; of one that nobody has at the first.
     private static let worthFetching = 2
     private static let mostHints = 16
 
@@ -110,20 +110,39 @@ public final class Scheduler: Sendable {
 
     func ended(_ id: JobID) { state.withLock { _ = $0.running.removeValue(forKey: id) } }
 
-    /// Models that requests wait for and that this host, which may serve them, has not loaded.
-    public func fetchHints(for host: String, _ capabilities: HostCapabilities) -> [FetchHint] {
+    /// The store says that jobs with this requirement are still ready, which a restart or a cancel would have hidden.
+    func stillWaits(_ requirement: Requirement) {
+        guard requirement.model != nil else { return }
+        let now = now
+        state.withLock { state in
+            if state.demand.count >= Self.mostDemands { state.demand = [:] }
+            state.demand[Self.plain(requirement), default: Demand(waiting: 1, lately: now)].lately = now
+        }
+    }
+
+    /// A model that requests wait for.
+    public struct Wanted: Hashable, Sendable {
+        public var model: String
+        public var waiting: Int
+        /// Whether another host has it.
+        public var isServed: Bool
+    }
+
+    /// Models that a host could get while it is idle: it has none of them, and requests of those whom it serves wait.
+    public func wanted(by host: String, _ seen: HostBoard.Seen) -> [Wanted] {
+        guard seen.report?.activeJobs ?? 0 == 0, (seen.capabilities.models ?? []).allSatisfy({ $0.active == 0 }) else {
+            return []
+        }
         let now = now
         return state.withLock { state in
             state.demand = state.demand.filter { now - $0.value.lately < Self.demandMilliseconds }
             var waiting: [String: Int] = [:]
-            for (requirement, demand) in state.demand where requirement.isVisible(to: capabilities) {
-                // Only names that some host has: the others are whatever clients wrote.
-                guard let model = requirement.model, state.fleet.knows(model: model),
-                    !state.fleet.hasLoaded(host, model: model)
-                else { continue }
+            for (requirement, demand) in state.demand where requirement.isVisible(to: seen.capabilities) {
+                guard let model = requirement.model, !state.fleet.has(host, model: model) else { continue }
                 waiting[model, default: 0] += demand.waiting
             }
-            return waiting.filter { $0.value >= Self.worthFetching }.map { FetchHint(model: $0.key, waiting: $0.value) }
+            return waiting.map { Wanted(model: $0.key, waiting: $0.value, isServed: state.fleet.knows(model: $0.key)) }
+                .filter { $0.waiting >= ($0.isServed ? Self.worthFetching : 1) }
                 .sorted { ($0.waiting, $1.model) > ($1.waiting, $0.model) }.prefix(Self.mostHints).map(\.self)
         }
     }
@@ -145,6 +164,7 @@ extension Requirement {
         need.isExact = audience?.isExact ?? false
         need.image = image
         need.avoided = avoided
+        need.room = room
         return need
     }
 }

@@ -13,6 +13,8 @@ public struct Fleet: Sendable {
         var active: Int
         var slots: Int
         var price: Double
+        /// Seconds to the first token as the host says of itself: counts until something was observed.
+        var said: Double?
         var breaker = Breaker()
     }
 
@@ -52,10 +54,10 @@ public struct Fleet: Sendable {
         models[model].map { !hot[$0].isEmpty || !cold[$0].isEmpty } ?? false
     }
 
-    /// Whether a host has the model in memory.
-    public func hasLoaded(_ id: String, model: String) -> Bool {
+    /// Whether a host has the model, in memory or on disk.
+    public func has(_ id: String, model: String) -> Bool {
         guard let number = numbers[id], let known = models[model] else { return false }
-        return hosts[number].places.contains { $0.model == known && $0.place >= 0 }
+        return hosts[number].places.contains { $0.model == known }
     }
 
     // MARK: What is heard
@@ -115,7 +117,8 @@ public struct Fleet: Sendable {
                         self.number(of: model.id),
                         Holding(
                             host: number, isLoaded: mayServe && model.presence == .loaded, active: model.active,
-                            slots: mayServe ? model.slots : 0, price: price(host, model.id),
+                            slots: mayServe ? model.slots : 0, price: host.report?.asked(for: model.id) ?? 0,
+                            said: host.capabilities.metrics?.models[model.id]?.firstTokenMS.map { $0 / 1000 },
                             breaker: breakers[host.id]?[model.id] ?? Breaker())
                     ))
             }
@@ -169,11 +172,6 @@ public struct Fleet: Sendable {
         hot.append([])
         cold.append([])
         return hot.count - 1
-    }
-
-    private func price(_ host: Host, _ model: String) -> Double {
-        guard let prices = host.report?.prices else { return 0 }
-        return prices[model] ?? prices["_default"] ?? 0
     }
 
     // MARK: Decisions
@@ -236,7 +234,7 @@ public struct Fleet: Sendable {
         let slots = host.report?.slots ?? 1
         let own = Holding(
             host: 0, isLoaded: false, active: host.report?.activeJobs ?? 0, slots: slots,
-            price: host.report?.prices?["_default"] ?? 0)
+            price: host.report?.asked(for: nil) ?? 0)
         return (nil, score(holding ?? own, isStored: stored))
     }
 
@@ -254,7 +252,6 @@ public struct Fleet: Sendable {
             guard let holding, holding.slots > 0 else { return .model }
             if holding.active >= holding.slots { return .slots }
             if holding.breaker.isOpen(at: now) { return .breaker }
-            if let most = need.maxPrice, holding.price > most { return .price }
         } else if need.kind == "image" {
             if capabilities.docker != true { return .docker }
         } else if !(capabilities.kinds ?? ["process"]).contains(need.kind) {
@@ -263,10 +260,8 @@ public struct Fleet: Sendable {
         if need.tier > host.report?.maxContextTier ?? capabilities.maxContextTier ?? 4 { return .tier }
         if let region = need.region, capabilities.region != region { return .region }
         if let law = need.jurisdiction, capabilities.jurisdiction != law { return .jurisdiction }
-        if let bytes = need.memory, let all = capabilities.memory?.bytes, bytes > host.report?.freeMemory?.bytes ?? all {
-            return .memory
-        }
-        if let bytes = need.vram, bytes > host.report?.freeVRAM?.bytes ?? 0 { return .vram }
+        let asked = holding?.price ?? host.report?.asked(for: need.model) ?? 0
+        if let left = need.room?.leftOut(capabilities, host.report, asked: asked) { return left }
         if let format = need.format, host.report?.formats?.contains(format) != true { return .format }
         return nil
     }
@@ -276,7 +271,8 @@ public struct Fleet: Sendable {
         let free = holding.slots > 0 ? Double(max(0, holding.slots - holding.active)) / Double(holding.slots) : 0
         var score = Score(
             total: 0, hot: holding.isLoaded ? weights.hot : 0, stored: isStored ? weights.stored : 0, free: weights.free * free,
-            price: -weights.price * holding.price, latency: -weights.latency * min(5, holding.breaker.latency ?? 0),
+            price: -weights.price * holding.price,
+            latency: -weights.latency * min(5, holding.breaker.latency ?? holding.said ?? 0),
             failures: -weights.failure * Double(min(5, holding.breaker.failures)))
         score.total = score.hot + score.stored + score.free + score.price + score.latency + score.failures
         return score

@@ -14,13 +14,10 @@ public struct Need: Hashable, Sendable {
     public var isExact = false
     /// The container image that it names.
     public var image: String?
-    /// Bytes of main memory and of one GPU's memory at least.
-    public var memory: Int64?
-    public var vram: Int64?
+    /// How much of the host it needs, and what it may cost.
+    public var room: Room?
     /// Format or quantisation that the host must run, such as `gguf` or `q4_k_m`.
     public var format: String?
-    /// Credits at most.
-    public var maxPrice: Double?
     /// Hosts that lost or failed it before.
     public var avoided: [String] = []
 
@@ -33,7 +30,7 @@ public struct Need: Hashable, Sendable {
 
 /// Why a host is left out: the filters of layer 1, in the order in which they are asked.
 public enum Filter: String, Hashable, Sendable, Codable, CaseIterable {
-    case group, health, avoided, docker, kind, model, slots, breaker, tier, region, jurisdiction, memory, vram, format, price
+    case group, health, avoided, docker, kind, model, slots, breaker, tier, region, jurisdiction, memory, vram, price, format
 }
 
 /// What layer 2 counts, and how much. Every part is explained with the decision.

@@ -20,6 +20,8 @@ public struct HostCapabilities: Hashable, Sendable, Codable {
     public var circles: [String]?
     /// What it measured of itself, some seconds ago.
     public var metrics: HostMetrics?
+    /// Set by the coordinator, never on the wire: what the host last reported.
+    public var report: HostReport?
 
     public init(kinds: [String]? = nil) { self.kinds = kinds }
 

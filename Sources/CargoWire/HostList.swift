@@ -15,9 +15,12 @@ public struct HostView: Hashable, Sendable, Codable {
     /// SHA-256 of its public key, as it prints it itself; own hosts only.
     public var fingerprint: String?
     public var capabilities: HostCapabilities?
-    /// What it last said of itself; own hosts and those of one's groups.
+    /// What it last said of itself; whole for own hosts and those of one's groups, else prices, speed, formats and tier.
     public var report: HostReport?
     public var lastSeenAt: String?
+    /// The name of its first GPU, and the models that it serves.
+    public var gpu: String?
+    public var models: [String] = []
 
     public init(id: String, name: String, status: String, own: Bool, open: Bool, groups: [String]) {
         self.id = id
@@ -29,7 +32,7 @@ public struct HostView: Hashable, Sendable, Codable {
     }
 
     enum CodingKeys: String, CodingKey {
-        case id, name, status, own, open, groups, fingerprint, capabilities, report
+        case id, name, status, own, open, groups, fingerprint, capabilities, report, gpu, models
         case lastSeenAt = "last_seen_at"
         case hostID = "host_id"
     }
@@ -48,6 +51,8 @@ public struct HostView: Hashable, Sendable, Codable {
         try container.encodeIfPresent(capabilities, forKey: .capabilities)
         try container.encodeIfPresent(report, forKey: .report)
         try container.encodeIfPresent(lastSeenAt, forKey: .lastSeenAt)
+        try container.encodeIfPresent(gpu, forKey: .gpu)
+        try container.encode(models, forKey: .models)
     }
 
     public init(from decoder: any Decoder) throws {
@@ -62,6 +67,8 @@ public struct HostView: Hashable, Sendable, Codable {
         capabilities = try container.decodeIfPresent(HostCapabilities.self, forKey: .capabilities)
         report = try container.decodeIfPresent(HostReport.self, forKey: .report)
         lastSeenAt = try container.decodeIfPresent(String.self, forKey: .lastSeenAt)
+        gpu = try container.decodeIfPresent(String.self, forKey: .gpu)
+        models = try container.decodeIfPresent([String].self, forKey: .models) ?? []
     }
 }
 
@@ -106,6 +113,9 @@ public struct FetchHint: Hashable, Sendable, Codable {
     public var model: String
     /// Requests and jobs that wait for it.
     public var waiting: Int
+    /// The cargo that it is, `publisher/name:version`, and its digest, where it is one.
+    public var cargo: String?
+    public var digest: String?
 
     public init(model: String, waiting: Int) {
         self.model = model

@@ -49,7 +49,11 @@ public struct JobRequest: Hashable, Sendable, Codable {
         public var group: String?
         public var region: String?
         public var jurisdiction: String?
+        /// Credits at most, as the host asks.
         public var maxPrice: Double?
+        /// Main memory, and memory of one GPU, that must be free at least; `resources` ask for theirs without it.
+        public var memory: ByteCount?
+        public var vram: ByteCount?
         public var gpu: String?
 
         public init(group: String? = nil, region: String? = nil, maxPrice: Double? = nil, gpu: String? = nil) {
@@ -60,7 +64,7 @@ public struct JobRequest: Hashable, Sendable, Codable {
         }
 
         enum CodingKeys: String, CodingKey {
-            case group, region, jurisdiction
+            case group, region, jurisdiction, memory, vram
             case maxPrice = "max_price"
             case gpu
         }

@@ -100,6 +100,11 @@ struct AgentCommand: AsyncParsableCommand {
             "Credits that this host asks for a model, or for all others. Repeatable.", valueName: "[model=]credits"))
     var prices: [String] = []
 
+    @Option(
+        name: .customLong("fetch-budget"),
+        help: "Bytes of models that this host fetches ahead because requests wait for them (20GiB); 0 fetches none.")
+    var fetchBudget: ByteCount?
+
     @Option(help: "Where this host stands, for jobs that ask for a region, such as eu-west.")
     var region: String?
 
@@ -185,6 +190,7 @@ struct AgentCommand: AsyncParsableCommand {
         configuration.groups = groups
         configuration.usesTunnel = !noTunnel
         configuration.prices = try AgentCommand.prices(prices)
+        configuration.fetchBudget = fetchBudget?.bytes ?? 20 << 30
         configuration.region = region
         configuration.jurisdiction = jurisdiction
         if pair {

@@ -1,4 +1,6 @@
+import CargoArtifact
 import CargoQueue
+import CargoScheduler
 import CargoWire
 import FoundationEssentials
 import Synchronization
@@ -67,6 +69,31 @@ import Testing
         try await bench.clocks.advance(seconds: 40, of: bench.store)
         #expect(try await bench.status(begun) == .error)
         #expect(try await bench.store.job(begun).1.error?.code == "host_lost")
+    }
+
+    @Test(arguments: StoreKind.allCases)
+    func aJobGoesOnlyToAHostWithRoomForIt(_ kind: StoreKind) async throws {
+        let bench = try await StoreBench(kind)
+        let room = Room(memory: 4 << 30, vram: 8 << 30, gpus: 1, price: 2)
+        let key = try await bench.store.submit(
+            NewJob(
+                id: nil, account: 1, tier: 1, priority: 50, maxAttempts: 1, cargo: "acme/x:1.0.0", digest: "sha256:00",
+                requirement: Requirement(kind: "process", tier: 1, room: room), spec: Data(#"{"tier":1}"#.utf8), metadata: nil,
+                files: [:], retention: nil, idempotency: nil)
+        ).job.key
+        try await bench.restart()
+        func claim(memory: Int64 = 4, vram: Int64 = 8, price: Double = 2) async throws -> GrantedClaim? {
+            var capabilities = HostCapabilities(kinds: ["process"])
+            var report = HostReport()
+            (report.freeMemory, report.freeVRAM) = (ByteCount(memory << 30), ByteCount(vram << 30))
+            report.prices = ["_default": price]
+            capabilities.report = report
+            return try await bench.store.claim(ClaimAsk(host: "host-a", capabilities: capabilities, claimID: nil))
+        }
+        let unfit = [try await claim(memory: 3), try await claim(vram: 7), try await claim(price: 2.1), try await bench.claim()]
+        #expect(unfit.allSatisfy { $0 == nil })
+        #expect(try await claim()?.job.key == key)
+        #expect(try await bench.store.job(key).0.requirement.room == room)
     }
 
     @Test(arguments: StoreKind.allCases)

@@ -40,7 +40,7 @@ import Testing
         fleet.heard("free", nil, report, at: 0)
         #expect(fleet.place(ask(), at: 0).choices.map(\.host) == ["busy", "free"])
         var need = ask()
-        need.maxPrice = 2
+        need.room = Room(memory: nil, vram: nil, gpus: nil, price: 2)
         #expect(fleet.place(need, at: 0).choices.map(\.host) == ["busy"])
         for _ in 0..<20 { fleet.observed("busy", model: "m", seconds: 5, at: 0) }
         #expect(fleet.place(ask(), at: 0).choices.map(\.host) == ["free", "busy"])
@@ -67,18 +67,21 @@ import Testing
         var fleet = Fleet()
         var full = host([model("m")], circles: ["g"], region: "zrh")
         full.maxContextTier = 2
-        full.memory = ByteCount(100)
+        full.memory = ByteCount(8 << 30)
         var report = HostReport()
-        report.freeMemory = ByteCount(50)
-        report.freeVRAM = ByteCount(10)
+        report.freeMemory = ByteCount(4 << 30)
+        report.freeVRAM = ByteCount(1 << 30)
+        report.prices = ["m": 2]
         report.formats = ["gguf"]
         fleet.heard("h", full, report, at: 0)
         var need = ask()
         need.circles = ["g"]
         need.region = "zrh"
         need.tier = 2
-        need.memory = 50
-        need.vram = 10
+        func room(memory: Int64 = 4 << 30, vram: Int64 = 1 << 30, gpus: Int = 1, price: Double = 2) -> Room? {
+            Room(memory: memory, vram: vram, gpus: gpus, price: price)
+        }
+        need.room = room()
         need.format = "gguf"
         func left(_ change: (inout Need) -> Void, at now: Int64 = 0) -> Filter? {
             var changed = need
@@ -93,8 +96,10 @@ import Testing
         #expect(left { $0.tier = 3 } == .tier)
         #expect(left { $0.region = "fra" } == .region)
         #expect(left { $0.jurisdiction = "EU" } == .jurisdiction)
-        #expect(left { $0.memory = 51 } == .memory)
-        #expect(left { $0.vram = 11 } == .vram)
+        #expect(left { $0.room = room(memory: 4 << 30 + 1) } == .memory)
+        #expect(left { $0.room = room(vram: 1 << 30 + 1) } == .vram)
+        #expect(left { $0.room = room(gpus: 2) } == .vram)
+        #expect(left { $0.room = room(price: 1.9) } == .price)
         #expect(left { $0.format = "onnx" } == .format)
         #expect(left { ($0.kind, $0.model) = ("wasm", nil) } == .kind)
         #expect(left { ($0.kind, $0.model) = ("image", nil) } == .docker)

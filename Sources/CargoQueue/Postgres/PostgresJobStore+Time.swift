@@ -118,6 +118,6 @@ extension PostgresJobStore {
             return true
         }
         guard due else { return }
-        for requirement in Set(try await readyGroups().map(\.requirement)) { hooks.onReady(requirement) }
+        for requirement in Set(try await readyGroups().map(\.requirement)) { hooks.onStillReady(requirement) }
     }
 }
