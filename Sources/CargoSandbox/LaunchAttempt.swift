@@ -90,6 +90,7 @@ struct LaunchAttempt {
             default: break
             }
         }
+        if case .enterNetwork = step, [EPERM, ENOSPC, EUSERS].contains(code) { return WaitingInit.refused(code) }
         if case .enter = step, code == ENOENT || code == ENOTDIR {
             return SandboxError(.failed, "the working folder \(spec.workingFolder) is not there inside")
         }

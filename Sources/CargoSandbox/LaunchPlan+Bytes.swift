@@ -114,7 +114,8 @@ extension LaunchStep {
             writer.step(13) {
                 $0.text(path); $0.number(ownMount ? 1 : 0)
             }
-        case .loopback: writer.step(14)
+        case .makeNetwork: writer.step(31)
+        case .enterNetwork: writer.step(14)
         case .listen(let port): writer.step(28) { $0.number(port) }
         case .hostname(let name): writer.step(15) { $0.text(name) }
         case .unshare(let flags): writer.step(16) { $0.number(flags) }

@@ -21,17 +21,16 @@ struct LaunchPlanner {
         self.filter = filter
     }
 
-    /// What `cargo-init` is born into. The cgroup namespace comes later, when it has joined its cgroups.
-    static func namespaces(of spec: SandboxSpec) -> UInt {
-        let own = Namespaces.user | Namespaces.mount | Namespaces.pid | Namespaces.ipc | Namespaces.uts
-        return spec.network == .host ? own : own | Namespaces.network
-    }
+    /// What `cargo-init` is born into. The network namespace is made beside the mounts, the cgroup namespace when it has
+    /// joined its cgroups.
+    static let namespaces = Namespaces.user | Namespaces.mount | Namespaces.pid | Namespaces.ipc | Namespaces.uts
 
     /// DESIGN.md section 6: sources, cgroup, identity, mounts, pivot, cgroup namespace, rights given up, command.
     func plan() -> LaunchPlan {
         var root = RootPlanner(spec: spec, host: host)
         let building = root.steps()
-        var plan = LaunchPlan(steps: joins.map { .join(path: $0) } + root.sources)
+        var plan = LaunchPlan(steps: spec.network == .host ? [] : [.makeNetwork])
+        plan += joins.map { .join(path: $0) } + root.sources
         plan += [
             .await,
             .become(user: LaunchPlanner.user, group: LaunchPlanner.user, dropGroups: host.isRoot),
@@ -39,7 +38,7 @@ struct LaunchPlanner {
         ]
         plan += building
         plan += [.pivot, .readOnly(path: "/", ownMount: true)]
-        if spec.network != .host { plan += [.loopback] }
+        if spec.network != .host { plan += [.enterNetwork] }
         if case .egress = spec.network { plan += [.listen(port: EgressProxy.port)] }
         plan += [.hostname(spec.hostname), .unshare(flags: Namespaces.cgroup)]
         plan += limits()
@@ -126,7 +125,6 @@ enum Namespaces {
     static let ipc: UInt = 0x0800_0000
     static let user: UInt = 0x1000_0000
     static let pid: UInt = 0x2000_0000
-    static let network: UInt = 0x4000_0000
 }
 
 /// `MS_*`.

@@ -28,7 +28,10 @@ enum LaunchStep: Hashable, Sendable {
     case mask(path: String, null: Int)
     /// `ownMount`: the path is a mount point already.
     case readOnly(path: String, ownMount: Bool)
-    case loopback
+    /// A child begins to make a network namespace with nothing but its loopback.
+    case makeNetwork
+    /// Waits for that and enters it.
+    case enterNetwork
     /// Listens on the sandbox's loopback and hands the socket to the supervisor.
     case listen(port: Int)
     case hostname(String)
@@ -64,7 +67,8 @@ enum LaunchStep: Hashable, Sendable {
         case .pivot: "change the root (pivot_root)"
         case .mask(let path, _): "mask \(path)"
         case .readOnly(let path, _): "make \(path) read-only"
-        case .loopback: "bring the loopback interface up"
+        case .makeNetwork: "begin to make the network namespace"
+        case .enterNetwork: "make the network namespace"
         case .listen(let port): "listen on its loopback, port \(port)"
         case .hostname: "set the host name"
         case .unshare: "make the cgroup namespace"

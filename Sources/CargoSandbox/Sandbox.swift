@@ -157,7 +157,7 @@ public final class Sandbox: Sendable {
         }
         do {
             let waiting = try WaitingInit(
-                program: program, namespaces: LaunchPlanner.namespaces(of: spec), birthplace: cgroup?.birthplace,
+                program: program, namespaces: LaunchPlanner.namespaces, birthplace: cgroup?.birthplace,
                 input: spec.standardInputFile(), trees: spec.mounts.map(\.tree))
             return (waiting, cgroup)
         } catch {

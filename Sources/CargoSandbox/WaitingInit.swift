@@ -75,7 +75,8 @@ final class WaitingInit: Sendable {
         while waitpid(process, &status, 0) < 0 && errno == EINTR {}
     }
 
-    private static func refused(_ code: Int32) -> SandboxError {
+    /// Why there are no namespaces.
+    static func refused(_ code: Int32) -> SandboxError {
         let text = SystemError.text(code)
         switch code {
         case EPERM, ENOSPC, EUSERS:

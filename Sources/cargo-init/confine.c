@@ -8,9 +8,11 @@
 #include <linux/filter.h>
 #include <linux/if.h>
 #include <linux/prctl.h>
+#include <linux/sched.h>
 #include <linux/seccomp.h>
 #include <linux/securebits.h>
 #include <linux/sockios.h>
+#include <linux/wait.h>
 #include <sys/socket.h>
 
 #ifndef CLOSE_RANGE_CLOEXEC
@@ -62,16 +64,49 @@ long step_become(struct reader *in) {
     return result;
 }
 
-long step_loopback(struct reader *in) {
-    (void)in;
-    long fd = RAW(SYS_socket, AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0, 0, 0);
-    if (fd < 0) return fd;
+// A network namespace takes the kernel longer than all mounts together, so a child makes it beside them. The table of
+// descriptors is shared: the child leaves the namespace in a place that is known beforehand, and its errno as exit code.
+static long network_child, network_place;
+
+static _Noreturn void make_network(long place) {
+    long result = RAW(SYS_unshare, CLONE_NEWNET, 0, 0, 0, 0);
+    if (result < 0) leave((int)-result);
+    long fd = result = RAW(SYS_socket, AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0, 0, 0);
+    if (result < 0) leave((int)-result);
     struct ifreq request = {0};
     request.ifr_name[0] = 'l';
     request.ifr_name[1] = 'o';
     request.ifr_flags = IFF_UP | IFF_RUNNING;
-    long result = RAW(SYS_ioctl, fd, SIOCSIFFLAGS, &request, 0, 0);
+    result = RAW(SYS_ioctl, fd, SIOCSIFFLAGS, &request, 0, 0);
+    long made = -1;
+    if (result >= 0) made = result = RAW(SYS_ioctl, fd, SIOCGSKNS, 0, 0, 0);
+    if (result >= 0) result = RAW(SYS_dup3, made, place, O_CLOEXEC, 0, 0);
+    if (made >= 0) RAW(SYS_close, made, 0, 0, 0, 0);
     RAW(SYS_close, fd, 0, 0, 0, 0);
+    leave(result < 0 ? (int)-result : 0);
+}
+
+long step_make_network(struct reader *in) {
+    (void)in;
+    network_place = RAW(SYS_fcntl, FD_ERROR, F_DUPFD_CLOEXEC, 0, 0, 0);
+    if (network_place < 0) return network_place;
+    // Without a signal at its end: pid 1 waits for it by name.
+    network_child = RAW(SYS_clone, CLONE_FILES, 0, 0, 0, 0);
+    if (network_child == 0) make_network(network_place);
+    return network_child < 0 ? network_child : 0;
+}
+
+long step_enter_network(struct reader *in) {
+    (void)in;
+    int status = 0;
+    long reaped;
+    do {
+        reaped = RAW(SYS_wait4, network_child, &status, __WALL, NULL, 0);
+    } while (reaped == -EINTR);
+    if (reaped < 0) return reaped;
+    if (status != 0) return (status & 0x7f) ? -ECHILD : -(status >> 8 & 0xff);
+    long result = RAW(SYS_setns, network_place, CLONE_NEWNET, 0, 0, 0);
+    RAW(SYS_close, network_place, 0, 0, 0, 0);
     return result;
 }
 

@@ -60,7 +60,8 @@ static long carry_out(uint32_t operation, struct reader *in) {
     case OP_PIVOT: return step_pivot(in);
     case OP_MASK: return step_mask(in);
     case OP_READ_ONLY: return step_read_only(in);
-    case OP_LOOPBACK: return step_loopback(in);
+    case OP_MAKE_NETWORK: return step_make_network(in);
+    case OP_ENTER_NETWORK: return step_enter_network(in);
     case OP_HOSTNAME: return step_hostname(in);
     case OP_UNSHARE: return step_unshare(in);
     case OP_RLIMIT: return step_rlimit(in);

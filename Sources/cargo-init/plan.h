@@ -29,7 +29,7 @@ enum operation {
     OP_PIVOT = 11,
     OP_MASK = 12,
     OP_READ_ONLY = 13,
-    OP_LOOPBACK = 14,
+    OP_ENTER_NETWORK = 14,
     OP_HOSTNAME = 15,
     OP_UNSHARE = 16,
     OP_RLIMIT = 17,
@@ -46,6 +46,7 @@ enum operation {
     OP_LISTEN = 28,
     OP_OVERLAY = 29,
     OP_JOIN = 30,
+    OP_MAKE_NETWORK = 31,
 };
 
 // Reads fields of one payload in order. A plan that ends too early stops the launch with EBADMSG.

@@ -24,6 +24,7 @@ import Testing
     @Test func rightsAreGivenUpInTheOrderOfTheDesign() {
         let steps = steps()
         let order = [
+            position(steps) { $0 == .makeNetwork },
             position(steps) { if case .open = $0 { true } else { false } },
             position(steps) { $0 == .await },
             position(steps) { if case .become = $0 { true } else { false } },
@@ -32,6 +33,7 @@ import Testing
             position(steps) { if case .mount(_, _, "proc", _, _) = $0 { true } else { false } },
             position(steps) { $0 == .pivot },
             position(steps) { $0 == .readOnly(path: "/", ownMount: true) },
+            position(steps) { $0 == .enterNetwork },
             position(steps) { if case .unshare = $0 { true } else { false } },
             position(steps) { if case .limit = $0 { true } else { false } },
             position(steps) { $0 == .dropCapabilities },
