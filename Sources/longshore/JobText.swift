@@ -27,15 +27,19 @@ enum JobText {
     static func row(_ job: Job) -> [String] {
         let end = job.exitCode.map { "\($0)" } ?? job.exit?.signal.map { "signal \($0)" } ?? job.error?.code ?? "-"
         return [
-            job.id, job.status.rawValue, end, "\(job.attempt)", shortTime(job.createdAt), job.cargo ?? job.digest ?? "-",
+            job.id, job.status.rawValue, end, "\(job.attempt)", shortTime(job.createdAt), work(of: job),
         ]
     }
 
-    static let heads = ["ID", "STATUS", "EXIT", "ATTEMPT", "CREATED", "CARGO"]
+    /// What a job runs: a cargo, an image, or the model that it asks.
+    private static func work(of job: Job) -> String { job.cargo ?? job.image ?? job.model ?? job.digest ?? "-" }
+
+    static let heads = ["ID", "STATUS", "EXIT", "ATTEMPT", "CREATED", "WORK"]
 
     static func description(of job: Job) -> String {
         var fields: [(String, String)] = [
             ("id", job.id), ("status", job.status.rawValue), ("cargo", job.cargo ?? "-"), ("digest", job.digest ?? "-"),
+            ("image", job.image ?? "-"), ("model", job.model ?? "-"),
             ("host", job.host ?? "-"), ("attempt", "\(job.attempt)"), ("priority", "\(job.priority)"), ("tier", "\(job.tier)"),
             ("created", job.createdAt), ("started", job.startedAt ?? "-"), ("finished", job.finishedAt ?? "-"),
         ]
