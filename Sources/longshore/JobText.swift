@@ -38,8 +38,7 @@ enum JobText {
 
     static func description(of job: Job) -> String {
         var fields: [(String, String)] = [
-            ("id", job.id), ("status", job.status.rawValue), ("cargo", job.cargo ?? "-"), ("digest", job.digest ?? "-"),
-            ("image", job.image ?? "-"), ("model", job.model ?? "-"),
+            ("id", job.id), ("status", job.status.rawValue), ("work", work(of: job)), ("digest", job.digest ?? "-"),
             ("host", job.host ?? "-"), ("attempt", "\(job.attempt)"), ("priority", "\(job.priority)"), ("tier", "\(job.tier)"),
             ("created", job.createdAt), ("started", job.startedAt ?? "-"), ("finished", job.finishedAt ?? "-"),
         ]
