@@ -1,5 +1,6 @@
 import CargoScheduler
 import CargoWire
+import Glibc
 
 // Placement at scale on one core: 10,000 hosts with 50 models each, a heartbeat each ten seconds, 1,000 requests a second.
 let hostCount = 10_000
@@ -47,4 +48,7 @@ print("hosts \(hostCount), models of each \(modelsPerHost), placements \(places.
 print("placement ms: p50 \(p50), p99 \(p99), most \(places.last ?? 0)")
 print("heartbeat ms: mean \(beats / .milliseconds(1) / Double(places.count))")
 print("hot first where one was free: \(hot) of \(possible) (\(share * 100) %)")
-guard p99 <= 2, share >= 0.99 else { fatalError("above the bound: placement p99 2 ms, hot first 99 %") }
+if p99 > 2 || share < 0.99 {
+    print("MISSED: placement p99 <= 2 ms, hot first >= 99 %")
+    exit(1)
+}
