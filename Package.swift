@@ -247,7 +247,8 @@ let package = Package(
         tests(
             "CargoEnginesTests",
             [
-                "CargoArtifact", "CargoEndpoints", "CargoEngines", "CargoPacking", "CargoRunner", "CargoStore", "CargoWire",
+                "CargoArchive", "CargoArtifact", "CargoEndpoints", "CargoEngines", "CargoPacking", "CargoRunner", "CargoStore",
+                "CargoWire",
                 system,
             ]),
         tests("CargoRunnerTests", ["CargoRunner", "CargoArtifact", "CargoPacking", "CargoStore", system]),

@@ -59,7 +59,8 @@ public struct Agent: Service {
             account: configuration.coordinator, identity: identity, name: configuration.name, slots: configuration.slots,
             offer: HostOffer(
                 store: store, containers: containers, engines: configuration.engines, meter: configuration.meter,
-                region: configuration.region, jurisdiction: configuration.jurisdiction, logger: logger),
+                maxContextTier: configuration.maxContextTier, region: configuration.region,
+                jurisdiction: configuration.jurisdiction, logger: logger),
             admission: HostAdmission(
                 home: configuration.home, show: configuration.showPairing, closed: configuration.closed,
                 groups: configuration.groups, door: door),
@@ -68,7 +69,7 @@ public struct Agent: Service {
         let drainDeadline = Gate()
         let delivery = Delivery(session: session, drainDeadline: drainDeadline)
         let provisioning = Provisioning(
-            store: store, runner: EngineRunner(store: store, list: configuration.engines), session: session,
+            store: store, runner: EngineRunner(store: store, list: configuration.engines, recordsEngines: true), session: session,
             trust: configuration.trust,
             allowMissing: configuration.allowMissing, containers: containers,
             logLimits: configuration.logLimits, diskRate: configuration.diskRate)
@@ -101,7 +102,7 @@ public struct Agent: Service {
                 if let fetching { group.addTask { await fetching.run() } }
                 let reporting = Reporting(
                     session: session, service: configuration.models, prices: configuration.prices, slots: configuration.slots,
-                    fetching: fetching, logger: logger)
+                    meter: configuration.meter, maxContextTier: configuration.maxContextTier, fetching: fetching, logger: logger)
                 group.addTask { await reporting.run() }
                 let serving = configuration.models.map {
                     Serving(

@@ -1,6 +1,7 @@
 import CargoArtifact
 import CargoClient
 import CargoEndpoints
+import CargoRunner
 import CargoWire
 import Crypto
 import FoundationEssentials
@@ -11,6 +12,8 @@ import Synchronization
 struct Answering: Sendable {
     /// How long bytes wait for others once an answer flows: below what a reader sees, above what each heartbeat costs.
     static let gathering: Duration = .milliseconds(5)
+    /// Between two looks at a model that is being loaded for a request.
+    static let lookPause: Duration = .milliseconds(250)
     /// Seconds that one answer may take when the coordinator does not say.
     static let usualTime = 600.0
     /// How long a report is repeated to a coordinator that does not take it.
@@ -86,6 +89,7 @@ struct Answering: Sendable {
     }
 
     private func ask(_ request: ModelRequest, _ claim: Claim, _ channel: AttemptChannel, _ sent: AnswerRecord) async -> Ended {
+        async let _: Void = show(request, claim, channel, sent)
         do {
             let usage = try await service.answer(
                 request, account: claim.job.account ?? "",
@@ -113,6 +117,14 @@ struct Answering: Sendable {
             return .failed(JobError(.cancelled, "the request was stopped"), retryable: true)
         } catch {
             return .failed(JobError(.internalError, "\(error)"), retryable: true)
+        }
+    }
+
+    /// Shows how far the model's load has come, until the answer begins.
+    private func show(_ request: ModelRequest, _ claim: Claim, _ channel: AttemptChannel, _ sent: AnswerRecord) async {
+        while (try? await Task.sleep(for: Answering.lookPause)) != nil, sent.head == nil {
+            guard let load = await service.loading(request.model, account: claim.job.account ?? "") else { continue }
+            await channel.show(RunProgress(phase: load.phase, current: load.current, total: load.total))
         }
     }
 
@@ -158,7 +170,8 @@ struct Answering: Sendable {
         completion.answer = sent.head
         completion.usage = usage
         completion.outcome = try? identity.sign(
-            try SignedOutcome(completion, of: claim.job, coordinator: session.coordinatorURL), type: SignedOutcome.payloadType)
+            try SignedOutcome(completion, of: claim.job, coordinator: session.coordinatorURL, engine: sent.head?.engine),
+            type: SignedOutcome.payloadType)
         return completion
     }
 }

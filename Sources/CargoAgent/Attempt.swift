@@ -114,8 +114,8 @@ struct Attempt: Sendable {
             var completion = FailureWords.completion(of: run, lease: claim.lease)
             // Unsigned is better than unreported: the coordinator decides what it takes.
             completion.outcome = try? identity.sign(
-                try SignedOutcome(completion, of: claim.job, coordinator: session.coordinatorURL), type: SignedOutcome.payloadType
-            )
+                try SignedOutcome(completion, of: claim.job, coordinator: session.coordinatorURL, engine: run.engine),
+                type: SignedOutcome.payloadType)
             outcome.completion = completion
         case .failed(let failed):
             var error = failed.error

@@ -90,7 +90,8 @@ actor AttemptChannel {
         shown = .object([
             "phase": .string(progress.phase), "current": .integer(progress.current), "total": .integer(progress.total),
         ])
-        if !stateIsNew { report(.provisioning) }
+        // What has begun in the meantime is not taken back.
+        if state == nil { report(.provisioning) } else { bell.ring() }
     }
 
     /// Tells the attempt to stop; the first reason stands, except that a lost lease overrides all.
@@ -140,7 +141,7 @@ actor AttemptChannel {
                 stop(.leaseLost)
                 return
             }
-            let due = outbox.hasUnsent || stateIsNew ? notBefore : max(notBefore, term.heartbeatAt)
+            let due = outbox.hasUnsent || stateIsNew || shown != nil ? notBefore : max(notBefore, term.heartbeatAt)
             if now < due {
                 await bell.wait(until: reporting ? due : min(due, term.stopAt))
                 continue

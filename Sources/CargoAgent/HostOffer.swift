@@ -24,11 +24,15 @@ actor HostOffer {
 
     private let region: String?
     private let jurisdiction: String?
+    private let maxContextTier: Int?
+    /// Formats of model files that the engines of the last look take.
+    private var engineFormats: [String] = []
 
     init(
-        store: CargoStore, containers: ContainerSettings?, engines: FilePath, meter: HostMeter? = nil, region: String? = nil,
-        jurisdiction: String? = nil, logger: Logger
+        store: CargoStore, containers: ContainerSettings?, engines: FilePath, meter: HostMeter? = nil,
+        maxContextTier: Int? = nil, region: String? = nil, jurisdiction: String? = nil, logger: Logger
     ) {
+        self.maxContextTier = maxContextTier
         self.store = store
         self.region = region
         self.jurisdiction = jurisdiction
@@ -48,13 +52,24 @@ actor HostOffer {
             }
             images = await containers.heldImages(store: store)
         }
-        let kinds = Set(await EngineSet.load(store: store, list: engines).ready.flatMap(\.manifest.kinds))
+        let ready = await EngineSet.load(store: store, list: engines).ready
+        let kinds = Set(ready.flatMap(\.manifest.kinds))
+        engineFormats = ready.flatMap { engine in
+            engine.manifest.formats ?? engine.manifest.kinds.filter { [.gguf, .onnx, .wasm].contains($0) }.map(\.rawValue)
+        }
         var capabilities = HostOffer.machine(images: images, engines: kinds)
         capabilities.region = region
         capabilities.jurisdiction = jurisdiction
+        capabilities.maxContextTier = maxContextTier
         capabilities.metrics = await meter?.current()
         known = (capabilities, .now)
         return capabilities
+    }
+
+    /// Formats of model files that its engines run.
+    func formats() async -> [String] {
+        _ = await current()
+        return engineFormats
     }
 
     /// `images`: what its container engine holds, or nil when containers are off.

@@ -60,6 +60,9 @@ actor HostSession {
     /// Attempts that a word of the coordinator may stop at once, by job.
     private var attempts: [String: @Sendable () async -> Void] = [:]
 
+    /// Jobs and requests that this host works on now.
+    var activeJobs: Int { attempts.count }
+
     func runs(_ job: String, stop: @escaping @Sendable () async -> Void) { attempts[job] = stop }
 
     func ended(_ job: String) { attempts[job] = nil }

@@ -1,6 +1,7 @@
 import CargoArtifact
 import CargoClient
 import CargoEndpoints
+import CargoMeter
 import CargoWire
 import FoundationEssentials
 import Logging
@@ -11,11 +12,15 @@ struct Reporting: Sendable {
     let service: (any ModelService)?
     let prices: [String: Double]
     let slots: Int
+    let meter: HostMeter?
+    let maxContextTier: Int?
     /// Acts on what the coordinator hints at; nil where the owner wants nothing fetched ahead.
     let fetching: Fetching?
     let logger: Logger
 
     private static let interval = 10.0
+    /// Models of one report.
+    private static let mostModels = 1000
 
     /// Until its task is cancelled.
     func run() async {
@@ -39,12 +44,19 @@ struct Reporting: Sendable {
         var report = HostReport()
         report.slots = slots
         report.prices = prices.isEmpty ? nil : prices
-        report.freeMemory = Reporting.freeMemory().map { ByteCount($0) }
-        if let models = await service?.models() {
-            report.models = Array(models.prefix(1000))
-            let formats = Set(models.compactMap(\.format) + models.compactMap(\.quantization))
-            report.formats = formats.isEmpty ? nil : formats.sorted().prefix(100).map(\.self)
-        }
+        report.maxContextTier = maxContextTier
+        report.activeJobs = await session.activeJobs
+        let metrics = await meter?.current()
+        report.freeMemory = (metrics?.memoryFree ?? Reporting.freeMemory()).map { ByteCount($0) }
+        report.freeVRAM = metrics?.gpus.compactMap(\.vramFree).max().map { ByteCount($0) }
+        let models = await service?.models() ?? []
+        if service != nil { report.models = Array(models.prefix(Reporting.mostModels)) }
+        let formats = Set(await session.offer.formats() + models.compactMap(\.format) + models.compactMap(\.quantization))
+        report.formats = formats.isEmpty ? nil : formats.sorted().prefix(100).map(\.self)
+        // Of what is served now: a model that went is nobody's measure.
+        let speeds = metrics?.models.compactMapValues(\.tokensPerSecond) ?? [:]
+        let served = speeds.filter { model, _ in models.contains { $0.id == model } }
+        report.speed = served.isEmpty ? nil : served
         return report
     }
 

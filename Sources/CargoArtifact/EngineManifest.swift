@@ -50,6 +50,8 @@ public struct EngineManifest: Hashable, Sendable, Codable {
         case arguments
         /// Alone in an element: the job's environment, as `--env NAME=VALUE` each.
         case environment
+        /// Alone in an element: `--embeddings` for a model that makes vectors of texts, else nothing.
+        case embeddings
     }
 
     /// Seconds until an engine that says nothing must be ready.

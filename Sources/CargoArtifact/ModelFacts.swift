@@ -17,6 +17,8 @@ public struct ModelFacts: Hashable, Sendable, Codable {
     public var vocabularySize: UInt64?
     public var tokenizer: String?
     public var chatTemplate: String?
+    /// What can be asked of it, by the path below `/v1`, or `infer`; nil where the packer did not say.
+    public var operations: [String]?
 
     /// The fields of ModelPack's `config` object (CNCF model specification, config.md, "Model Config").
     public var modelPackConfig: JSONValue {
@@ -49,7 +51,25 @@ extension GGUFModel {
             format: "gguf", architecture: architecture, parameters: parameterCount, quantization: quantization,
             weightBytes: weightBytes, contextLength: contextLength, embeddingLength: embeddingLength, blockCount: blockCount,
             headCount: headCount, headCountKV: headCountKV, vocabularySize: vocabularySize, tokenizer: tokenizer,
-            chatTemplate: chatTemplate)
+            chatTemplate: chatTemplate, operations: operations)
+    }
+
+    /// Architectures whose output is a vector for a text.
+    private static let embedders: Set<String> = [
+        "bert", "nomic-bert", "nomic-bert-moe", "jina-bert-v2", "jina-bert-v3", "neo-bert", "modern-bert", "gemma-embedding",
+        "t5encoder",
+    ]
+
+    /// What it can be asked. Chats need a template of the model's own: one for all would be wrong for most.
+    var operations: [String] {
+        // llama.cpp's `llama_pooling_type`: 1 to 3 make one vector of a text, 4 ranks texts.
+        switch number("pooling_type") {
+        case 1, 2, 3: return ["embeddings"]
+        case 4: return []
+        default: break
+        }
+        if let architecture, Self.embedders.contains(architecture) { return ["embeddings"] }
+        return metadata["tokenizer.chat_template"] == nil ? ["completions"] : ["chat/completions", "completions"]
     }
 }
 
@@ -57,6 +77,18 @@ extension ONNXHeader {
     public var facts: ModelFacts {
         ModelFacts(
             format: "onnx", architecture: graphName, parameters: parameterCount, quantization: dominantType?.name,
-            weightBytes: weightBytes)
+            weightBytes: weightBytes, operations: operations)
+    }
+
+    /// What it can be asked: tensors always; texts and pictures where its metadata say that it takes them as our engine gives them.
+    var operations: [String] {
+        var operations = ["infer"]
+        if metadata["tokenizer"] == "bytes", inputs.contains(where: { $0.name == "input_ids" }),
+            outputs.contains(where: { $0.name == "sentence_embedding" })
+        {
+            operations.append("embeddings")
+        }
+        if metadata["task"] == "text-to-image" { operations.append("images/generations") }
+        return operations
     }
 }

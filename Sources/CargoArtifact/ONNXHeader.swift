@@ -12,6 +12,8 @@ public struct ONNXHeader: Sendable {
     public static let mostDimensions = 32
     /// Operator sets.
     public static let mostOperatorSets = 256
+    /// Metadata entries that are kept.
+    public static let mostMetadata = 256
 
     public internal(set) var irVersion: UInt64 = 0
     /// Version of each operator set by its domain; the standard one's domain is empty.
@@ -19,6 +21,8 @@ public struct ONNXHeader: Sendable {
     public internal(set) var producer: String?
     public internal(set) var producerVersion: String?
     public internal(set) var graphName: String?
+    /// What the author wrote of it: `task`, `tokenizer`, …; longer values than `ProtobufReader.longestName` bytes are left out.
+    public internal(set) var metadata: [String: String] = [:]
     /// Nodes of all graphs.
     public internal(set) var nodeCount = 0
     /// What a run must give: inputs without those that initializers fill.

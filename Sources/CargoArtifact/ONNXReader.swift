@@ -31,6 +31,7 @@ struct ONNXReader {
             case 3: header.producerVersion = try protobuf.string(field, what: "producer version")
             case 7: header.graphName = try graph(field, depth: 1, isMain: true)
             case 8: try operatorSet(field)
+            case 14: try metadata(field)
             case 20: try training(field)
             case 25: try function(field)
             default: try protobuf.skip(field)
@@ -60,6 +61,22 @@ struct ONNXReader {
         guard header.operatorSets.count <= ONNXHeader.mostOperatorSets else {
             throw refusal("names more than \(ONNXHeader.mostOperatorSets) operator sets")
         }
+    }
+
+    // StringStringEntryProto of metadata_props; what is long or no plain text is passed over, as labels may be.
+    private mutating func metadata(_ field: ProtobufField) throws {
+        let end = try protobuf.message(field, depth: 1)
+        var key: String?
+        var value: String?
+        while let field = try protobuf.next(until: end) {
+            switch field.number {
+            case 1: key = try protobuf.shortText(field)
+            case 2: value = try protobuf.shortText(field)
+            default: try protobuf.skip(field)
+            }
+        }
+        guard let key, let value, header.metadata.count < ONNXHeader.mostMetadata else { return }
+        header.metadata[key] = value
     }
 
     // TrainingInfoProto

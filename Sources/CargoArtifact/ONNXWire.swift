@@ -82,6 +82,17 @@ struct ProtobufReader {
         return text
     }
 
+    /// A text up to `longestName` bytes; nil, and passed over, where it is longer or no text.
+    mutating func shortText(_ field: ProtobufField) throws -> String? {
+        guard case .delimited(let length) = field.payload else { throw refusal("has a number where a text belongs") }
+        guard length <= UInt64(min(Self.longestName, nameBudget)) else {
+            try cursor.skip(length)
+            return nil
+        }
+        nameBudget -= Int(length)
+        return String(validating: try cursor.bytes(Int(length)), as: UTF8.self)
+    }
+
     func integer(_ field: ProtobufField) throws -> UInt64 {
         guard case .varint(let value) = field.payload else { throw refusal("has no number where one belongs") }
         return value

@@ -28,9 +28,11 @@ public struct JobAudit: Hashable, Sendable, Codable {
     public var signedHead: JSONValue?
     /// PEM of the coordinator's key that signed it: worth what it is worth to have seen it before.
     public var key: String?
+    /// The Ed25519 keys of the hosts that worked on it as the coordinator knows them, 32 bytes in base64, by the hosts' ids.
+    public var hosts: [String: String]?
 
     enum CodingKeys: String, CodingKey {
-        case id, head, transitions, key
+        case id, head, transitions, key, hosts
         case signedHead = "signed_head"
     }
 

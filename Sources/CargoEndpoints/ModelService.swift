@@ -14,6 +14,28 @@ public protocol ModelService: Sendable {
         _ request: ModelRequest, account: String,
         head: @Sendable (AnswerHead) async throws -> Void, body: @Sendable ([UInt8]) async throws -> Void
     ) async throws -> ModelUsage?
+
+    /// How far the model that would answer this account is on its way into memory; nil where nothing is awaited, or nobody knows.
+    func loading(_ model: String, account: String) async -> LoadProgress?
+}
+
+extension ModelService {
+    public func loading(_ model: String, account: String) async -> LoadProgress? { nil }
+}
+
+/// How far a model is on its way into memory.
+public struct LoadProgress: Hashable, Sendable {
+    /// `waiting` for room beside other models, or `loading`.
+    public var phase: String
+    /// Bytes in memory, of those that its weights have.
+    public var current: Int64
+    public var total: Int64
+
+    public init(phase: String, current: Int64, total: Int64) {
+        self.phase = phase
+        self.current = current
+        self.total = total
+    }
 }
 
 /// Why a request to a model has no answer, or no whole one.

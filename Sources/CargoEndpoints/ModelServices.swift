@@ -19,6 +19,13 @@ public struct ModelServices: ModelService {
         return all
     }
 
+    public func loading(_ model: String, account: String) async -> LoadProgress? {
+        for service in services {
+            if let progress = await service.loading(model, account: account) { return progress }
+        }
+        return nil
+    }
+
     @concurrent public func answer(
         _ request: ModelRequest, account: String,
         head: @Sendable (AnswerHead) async throws -> Void, body: @Sendable ([UInt8]) async throws -> Void

@@ -124,8 +124,9 @@ public final class EngineHouse: ModelService {
             request.grace = 2
             // An engine that waits in its own `write` would hold up every request.
             request.logLimits = LogLimits(total: 0, rate: 1 << 30, burst: 1 << 30)
+            let record = try await blocking { book.engine.record(model: book.digest) }
             instance = EngineInstance(
-                request, engine: book.engine, runner: runner, isOneAccounts: !book.engine.isShared)
+                request, engine: book.engine, runner: runner, isOneAccounts: !book.engine.isShared, record: record)
         } catch {
             return "\(error)"
         }
@@ -214,7 +215,7 @@ public final class EngineHouse: ModelService {
     }
 
     private static func operations(_ book: ModelShelf.Book) -> [ModelRequest.Operation] {
-        (book.engine.manifest.operations ?? []).compactMap { ModelRequest.Operation(rawValue: $0) }
+        book.engine.operations(of: book.config).compactMap { ModelRequest.Operation(rawValue: $0) }
     }
 
     @concurrent public func answer(
@@ -228,6 +229,7 @@ public final class EngineHouse: ModelService {
             throw ModelFailure(
                 .badRequest, message: "The model '\(book.config.name)' does not answer \(request.operation.rawValue).")
         }
+        try await checkHeader(of: book)
         let hasBegun = Atomic(false)
         var attempt = 0
         while true {
@@ -238,6 +240,8 @@ public final class EngineHouse: ModelService {
                         request, as: EngineHouse.backendName, account: account,
                         head: { answer in
                             hasBegun.store(true, ordering: .relaxed)
+                            var answer = answer
+                            answer.engine = instance.record
                             try await head(answer)
                         }, body: body)
                 }
@@ -248,6 +252,21 @@ public final class EngineHouse: ModelService {
                 // The engine ended before it said a word: the next one answers, or says why not.
                 continue
             }
+        }
+    }
+
+    /// Weights that no real model has are no reason to ask another host: they are the same there.
+    private func checkHeader(of book: ModelShelf.Book) async throws {
+        do {
+            if let verdict = ModelHeader.verdict(book.digest) {
+                if let verdict { throw verdict }
+                return
+            }
+            let cargo = try await shelf.take(book)
+            try await blocking { try ModelHeader.check(cargo) }
+        } catch let refusal as Refusal {
+            throw ModelFailure(
+                .failed, message: "The model '\(book.config.name)' is refused: \(refusal.rule): \(refusal.message)")
         }
     }
 
@@ -264,7 +283,8 @@ public final class EngineHouse: ModelService {
         guard let book = await shelf.book(model) else {
             throw ModelFailure(.modelNotFound, message: "This host has no model '\(model.prefix(200))'.")
         }
-        let total = Int64(clamping: book.config.serving?.facts?.weightBytes ?? 0)
+        try await checkHeader(of: book)
+        let total = EngineHouse.weightBytes(book)
         try await withThrowingTaskGroup(of: Bool.self) { group in
             group.addTask {
                 try await self.withInstance(of: book, account: account) { _ in }
@@ -272,11 +292,9 @@ public final class EngineHouse: ModelService {
             }
             group.addTask {
                 while true {
-                    let instance = self.state.withLock { state in
-                        state.loads.values.first { $0.book.digest == book.digest }?.instance
+                    if let now = self.loading(book, account: account) {
+                        await progress(RunProgress(phase: now.phase, current: now.current, total: now.total))
                     }
-                    // Weights are mapped, so what is resident of them is how far the load has come.
-                    await progress(RunProgress(phase: "loading", current: min(total, instance?.memoryBytes() ?? 0), total: total))
                     do { try await Task.sleep(for: .milliseconds(250)) } catch { return false }
                 }
             }
@@ -286,11 +304,41 @@ public final class EngineHouse: ModelService {
         await progress(RunProgress(phase: "loading", current: total, total: total))
     }
 
+    public func loading(_ model: String, account: String) async -> LoadProgress? {
+        guard let book = await shelf.book(model) else { return nil }
+        return loading(book, account: account)
+    }
+
+    private func loading(_ book: ModelShelf.Book, account: String) -> LoadProgress? {
+        let key = EngineHouse.key(book, account)
+        let (isKnown, instance, isReady) = state.withLock { state in
+            let mine = state.pool.instances.filter { $0.value.key == key }
+            let coming = mine.first { $0.value.phase == .loading }?.key
+            return (
+                state.pool.knows(key), coming.flatMap { state.loads[$0]?.instance },
+                coming == nil && mine.contains { $0.value.phase == .ready }
+            )
+        }
+        guard isKnown, !isReady else { return nil }
+        let total = EngineHouse.weightBytes(book)
+        guard let instance else { return LoadProgress(phase: "waiting", current: 0, total: total) }
+        // Weights are mapped, so what is resident of them is how far the load has come.
+        return LoadProgress(phase: "loading", current: min(total, instance.memoryBytes() ?? 0), total: total)
+    }
+
+    private static func weightBytes(_ book: ModelShelf.Book) -> Int64 {
+        Int64(clamping: book.config.serving?.facts?.weightBytes ?? 0)
+    }
+
+    private static func key(_ book: ModelShelf.Book, _ account: String) -> WarmPool.Key {
+        WarmPool.Key(
+            model: book.digest.hex, engine: book.engine.cargo.digest.hex, account: book.engine.isShared ? nil : account)
+    }
+
     private func withInstance<Value: Sendable>(
         of book: ModelShelf.Book, account: String, _ body: @Sendable (EngineInstance) async throws -> Value
     ) async throws -> Value {
-        let key = WarmPool.Key(
-            model: book.digest.hex, engine: book.engine.cargo.digest.hex, account: book.engine.isShared ? nil : account)
+        let key = EngineHouse.key(book, account)
         let id = state.withLock { state in
             defer { state.next += 1 }
             if state.books.count >= EngineHouse.bookBound {

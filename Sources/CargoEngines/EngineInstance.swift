@@ -31,16 +31,19 @@ final class EngineInstance: Sendable {
 
     let request: RunRequest
     let manifest: EngineManifest
+    /// What outcomes say of the engine.
+    let record: EngineRecord?
     private let runner: JobRunner
     /// It serves one account alone.
     private let isOneAccounts: Bool
     private let state = Mutex(State())
 
-    init(_ request: RunRequest, engine: ReadyEngine, runner: JobRunner, isOneAccounts: Bool) {
+    init(_ request: RunRequest, engine: ReadyEngine, runner: JobRunner, isOneAccounts: Bool, record: EngineRecord? = nil) {
         self.request = request
         self.manifest = engine.manifest
         self.runner = runner
         self.isOneAccounts = isOneAccounts
+        self.record = record
     }
 
     /// How it is asked.

@@ -1,4 +1,5 @@
 internal import CargoArtifact
+internal import CargoFiles
 public import CargoRunner
 public import CargoStore
 public import SystemPackage
@@ -7,11 +8,15 @@ public import SystemPackage
 public struct EngineRunner: Sendable {
     let store: CargoStore
     let list: FilePath
+    let recordsEngines: Bool
 
-    /// - Parameter list: the owner's `engines.json`.
-    public init(store: CargoStore, list: FilePath) {
+    /// - Parameters:
+    ///   - list: the owner's `engines.json`.
+    ///   - recordsEngines: outcomes say which engine ran, and what it stood on, which is read and hashed for it.
+    public init(store: CargoStore, list: FilePath, recordsEngines: Bool = false) {
         self.store = store
         self.list = list
+        self.recordsEngines = recordsEngines
     }
 
     /// As `JobRunner.run`.
@@ -40,7 +45,18 @@ public struct EngineRunner: Sendable {
         var request = request
         request.engine = try engine.use(for: config)
         request.gpus = engine.entry.gpus ?? request.gpus
-        guard engine.manifest.dialect != nil else { return try await runner.run(request, onEvent: onEvent) }
-        return try await ModelBatch(request: request, engine: engine, runner: runner).run(onEvent: onEvent)
+        let cargo = request.cargo
+        let record = try await blocking { [recordsEngines] in
+            try ModelHeader.check(cargo)
+            return recordsEngines ? engine.record(model: cargo.digest) : nil
+        }
+        var outcome =
+            if engine.manifest.dialect == nil {
+                try await runner.run(request, onEvent: onEvent)
+            } else {
+                try await ModelBatch(request: request, engine: engine, runner: runner).run(onEvent: onEvent)
+            }
+        outcome.engine = record
+        return outcome
     }
 }

@@ -15,6 +15,8 @@ struct ModelBatch: Sendable {
     private static let fileLimit = 256 << 20
     /// What a batch that holds a request without an answer ends with.
     private static let failedCode = 1
+    /// Between two looks at how far a load has come.
+    private static let lookPause = Duration.milliseconds(250)
 
     let request: RunRequest
     let engine: ReadyEngine
@@ -74,8 +76,17 @@ struct ModelBatch: Sendable {
         let worked = Mutex<Result<Void, any Error>?>(nil)
         let total = Int64(clamping: config.serving?.facts?.weightBytes ?? 0)
         await onEvent(.provisioning(RunProgress(phase: "loading", current: 0, total: total)))
+        let isReady = Atomic(false)
+        // Weights are mapped, so what is resident of them is how far the load has come.
+        async let _: Void = {
+            while (try? await Task.sleep(for: ModelBatch.lookPause)) != nil, !isReady.load(ordering: .relaxed) {
+                let current = min(total, instance.memoryBytes() ?? 0)
+                await onEvent(.provisioning(RunProgress(phase: "loading", current: current, total: total)))
+            }
+        }()
         let reason = await instance.run(
             ready: {
+                isReady.store(true, ordering: .relaxed)
                 await onEvent(.provisioning(RunProgress(phase: "loading", current: total, total: total)))
                 await onEvent(.started)
                 do {
@@ -183,7 +194,7 @@ struct ModelBatch: Sendable {
         var id = "request-\(number)"
         do {
             let asked = try BatchLine(
-                line, number: number, model: config.name, operations: engine.manifest.operations ?? [])
+                line, number: number, model: config.name, operations: engine.operations(of: config))
             id = asked.id
             let said = Mutex<(status: Int, body: [UInt8])>((200, []))
             _ = try await instance.server.answer(

@@ -40,7 +40,12 @@ final class ModelShelf: Sendable {
         let configs = (try? await blocking { [store] in try store.configs() }) ?? []
         var books: [Book] = []
         for (digest, config) in configs where config.kind == .gguf || config.kind == .onnx {
-            guard let engine = engines.first(where: { $0.runs(config) && $0.manifest.dialect != nil }) else { continue }
+            // One that none of its engines can be asked for (a ranker, say) is not offered.
+            guard
+                let engine = engines.first(where: {
+                    $0.runs(config) && $0.manifest.dialect != nil && !$0.operations(of: config).isEmpty
+                })
+            else { continue }
             books.append(Book(digest: digest, config: config, engine: engine))
         }
         books.sort { left, right in

@@ -39,6 +39,13 @@ public struct ReadyEngine: Sendable {
     /// Whether one instance may serve several accounts.
     public var isShared: Bool { entry.trusted == true && manifest.dataOnly == true }
 
+    /// What can be asked of this very model here: what it can do of what the engine answers.
+    func operations(of config: CargoConfig) -> [String] {
+        let all = manifest.operations ?? []
+        guard let able = config.serving?.facts?.operations else { return all }
+        return all.filter(able.contains)
+    }
+
     /// Whether it runs this cargo.
     public func runs(_ config: CargoConfig) -> Bool {
         guard manifest.kinds.contains(config.kind) else { return false }
@@ -93,7 +100,7 @@ public struct ReadyEngine: Sendable {
             case .gpuLayers: values[word.rawValue] = entry.gpus?.isEmpty == false ? "999" : "0"
             case .engine: values[word.rawValue] = EngineUse.folder
             case .name: values[word.rawValue] = config.name
-            case .arguments, .environment: break
+            case .arguments, .environment, .embeddings: break
             }
         }
         return template.flatMap { element -> [String] in
@@ -101,6 +108,8 @@ public struct ReadyEngine: Sendable {
             case "{" + EngineManifest.Word.arguments.rawValue + "}":
                 return Array((config.command ?? []).dropFirst(config.kind == .wasm ? 1 : 0))
             case EngineUse.environmentWord: return [element]
+            case "{" + EngineManifest.Word.embeddings.rawValue + "}":
+                return config.serving?.facts?.operations?.contains("embeddings") == true ? ["--embeddings"] : []
             default: return [ReadyEngine.fill(element, values)]
             }
         }

@@ -182,9 +182,11 @@ extension Gateway {
         var signedHead: JSONValue
         /// PEM of the key that signed it.
         var key: String
+        /// The Ed25519 keys of the hosts that worked on it, 32 bytes in base64, by the hosts' ids.
+        var hosts: [String: String]
 
         enum CodingKeys: String, CodingKey {
-            case id, head, valid, transitions, key
+            case id, head, valid, transitions, key, hosts
             case signedHead = "signed_head"
         }
     }
@@ -197,6 +199,8 @@ extension Gateway {
         // What was written since the record was read is left for the next time, so that head and rows agree.
         let rows = try await queue.store.transitions(of: key, after: 0, limit: 10_000).filter { $0.sequence <= record.sequence }
         guard let last = rows.last else { throw GatewayError.noSuchJob }
+        var hosts: [String: String] = [:]
+        for host in Set(rows.compactMap(\.host)) { hosts[host] = queue.directory.host(host)?.publicKey }
         let audit = Audit(
             id: key.id.description, head: hexadecimal(last.hash), valid: AuditChain.firstBreak(in: rows, of: key.id) == nil,
             transitions: try rows.map { row in
@@ -204,7 +208,7 @@ extension Gateway {
                     sequence: row.sequence, at: row.at.text, actor: row.actor, status: row.status, attempt: row.attempt,
                     host: row.host, detail: try JSONDecoder().decode(JSONValue.self, from: row.detail),
                     hash: hexadecimal(row.hash))
-            }, signedHead: try signedHead(of: record), key: identity.publicKey.pem)
+            }, signedHead: try signedHead(of: record), key: identity.publicKey.pem, hosts: hosts)
         return try Answer.json(audit)
     }
 }

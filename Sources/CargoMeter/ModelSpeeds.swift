@@ -47,6 +47,10 @@ public struct MeteredModels: ModelService {
 
     public func models() async -> [ServedModel] { await service.models() }
 
+    public func loading(_ model: String, account: String) async -> LoadProgress? {
+        await service.loading(model, account: account)
+    }
+
     /// When pieces of one answer came.
     private final class Watch: Sendable {
         let times = Mutex<(first: ContinuousClock.Instant?, last: ContinuousClock.Instant?)>((nil, nil))

@@ -111,6 +111,8 @@ public struct RunOutcome: Hashable, Sendable {
     public var logPausedSeconds = 0.0
     /// Lines of standard output that should have been events and were not.
     public var malformedLines = 0
+    /// What ran the cargo where it is a model or a module.
+    public var engine: EngineRecord?
 }
 
 extension RunOutcome {

@@ -1,3 +1,5 @@
+public import CargoArtifact
+
 /// One HTTP request to a model, as the gateway checked it.
 public struct ModelRequest: Hashable, Sendable, Codable {
     /// What is asked of the model, by the path below `/v1` that asks it.
@@ -71,6 +73,8 @@ public struct ServedModel: Hashable, Sendable, Codable {
 public struct AnswerHead: Hashable, Sendable, Codable {
     public var status: Int
     public var contentType: String
+    /// The engine that answers. Never on the wire here: the signed outcome says it.
+    public var engine: EngineRecord?
 
     public init(status: Int, contentType: String) {
         self.status = status

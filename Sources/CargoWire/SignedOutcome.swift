@@ -41,8 +41,10 @@ public struct SignedOutcome: Hashable, Sendable, Codable {
     public var generation: Int
     public var epoch: Int
     public var host: String
-    /// The root manifest that ran.
+    /// The root manifest that ran, or whose model answered.
     public var cargo: String?
+    /// What ran it where it is a model or a module, as the host found it.
+    public var engine: EngineRecord?
     /// `Input.digest`.
     public var input: String
     public var exit: ExitReport
@@ -53,14 +55,15 @@ public struct SignedOutcome: Hashable, Sendable, Codable {
     /// What the answer of a model took.
     public var usage: ModelUsage?
 
-    public init(_ completion: Completion, of job: ClaimedJob, coordinator: String) throws {
+    public init(_ completion: Completion, of job: ClaimedJob, coordinator: String, engine: EngineRecord? = nil) throws {
         self.coordinator = coordinator
         self.job = job.id
         attempt = job.attempt
         generation = completion.lease.generation
         epoch = completion.lease.epoch
         host = completion.lease.host
-        cargo = job.digest
+        cargo = job.digest ?? engine?.model
+        self.engine = engine
         input = try Input(of: job).digest().description
         exit = completion.exit
         outputs = completion.outputs
@@ -71,7 +74,7 @@ public struct SignedOutcome: Hashable, Sendable, Codable {
     }
 
     enum CodingKeys: String, CodingKey {
-        case coordinator, job, attempt, generation, epoch, host, cargo, input, exit, outputs, error, usage
+        case coordinator, job, attempt, generation, epoch, host, cargo, engine, input, exit, outputs, error, usage
         case logBytes = "log_bytes"
         case logSHA256 = "log_sha256"
     }

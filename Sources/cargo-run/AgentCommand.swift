@@ -112,6 +112,13 @@ struct AgentCommand: AsyncParsableCommand {
     var jurisdiction: String?
 
     @Option(
+        name: .customLong("max-context-tier"),
+        help: ArgumentHelp(
+            "The largest prompts that this host takes: 1 (1,500 characters), 2 (6,000), 3 (24,000) or 4 (all).", valueName: "tier"
+        ))
+    var maxContextTier: Int?
+
+    @Option(
         name: .customLong("model-memory"),
         help: "Memory for all models that engines keep loaded, such as 16GiB. Default: three quarters of this host's.")
     var modelMemory: ByteCount?
@@ -151,6 +158,7 @@ struct AgentCommand: AsyncParsableCommand {
             throw ValidationError("--scan-port is a port from 1 to 65535, given 64 times at most.")
         }
         _ = try attached()
+        guard (1...4).contains(maxContextTier ?? 4) else { throw ValidationError("--max-context-tier is 1, 2, 3 or 4.") }
         guard (0...65535).contains(statusPort) else { throw ValidationError("--status-port is a port up to 65535.") }
         guard drain >= 0, drain <= 86400 else { throw ValidationError("--drain is a number of seconds up to 86400.") }
     }
@@ -193,6 +201,7 @@ struct AgentCommand: AsyncParsableCommand {
         configuration.fetchBudget = fetchBudget?.bytes ?? 20 << 30
         configuration.region = region
         configuration.jurisdiction = jurisdiction
+        configuration.maxContextTier = maxContextTier
         if pair {
             configuration.showPairing = { pairing in
                 say("To let this host in, within \(Int(pairing.expiresIn / 60)) minutes: longshore hosts pair \(pairing.code)")

@@ -1,3 +1,4 @@
+import CargoArtifact
 import CargoClient
 import CargoWire
 
@@ -55,6 +56,23 @@ enum JobText {
         return fields.map { name, value in
             name + String(repeating: " ", count: 13 - name.count) + printable(value)
         }.joined(separator: "\n")
+    }
+
+    /// What a host has signed, and which engine it says that it ran.
+    static func lines(of attested: JobAudit.Attested) -> [String] {
+        let outcome = attested.outcome
+        let end = outcome.exit.exitCode.map { "exit code \($0)" } ?? outcome.exit.signal.map { "signal \($0)" } ?? "no exit code"
+        var lines = [
+            "attempt \(outcome.attempt): \(end), \(outcome.outputs.count) outputs, signed by host \(outcome.host) with key "
+                + attested.fingerprint
+        ]
+        if let engine = outcome.engine {
+            lines.append("  engine \(engine.name) \(engine.version) \(engine.digest), which ran \(engine.model)")
+            lines += engine.programs.map { program in
+                "  \(program.name): " + [program.build, program.digest].compactMap { $0 }.joined(separator: ", ")
+            }
+        }
+        return lines.map(printable)
     }
 
     /// `2026-11-20T23:59:01.5Z` without its fraction and zone.

@@ -63,7 +63,8 @@ struct Jobs: AsyncParsableCommand {
             abstract: "Show every transition of a job with its hash.",
             discussion: """
                 With --verify the chain of hashes is computed anew here, and compared with what the coordinator has signed: now, \
-                and when this user last saw the job. Its key is remembered at the first time. Exit code 1 when anything differs.
+                and when this user last saw the job. Its key is remembered at the first time. What the hosts have signed is held \
+                against the trail: outputs, log, cargo, and which engine ran it. Exit code 1 when anything differs.
                 """)
 
         @Flag(help: "Compute the chain of hashes anew.")
@@ -94,6 +95,12 @@ struct Jobs: AsyncParsableCommand {
                 throw ExitCode(ProgramExit.failed)
             }
             Streams.note("the chain holds: \(audit.transitions.count) transitions, head \(audit.head)")
+            do {
+                for attested in try audit.attestedOutcomes() { JobText.lines(of: attested).forEach { Streams.note($0) } }
+            } catch let objection as JobAudit.Objection {
+                Streams.note("\(objection)")
+                throw ExitCode(ProgramExit.failed)
+            }
         }
     }
 

@@ -25,6 +25,25 @@ import Testing
         #expect(model.headers[0].tensors.map(\.bytes) == [768, 128 * 34])
     }
 
+    @Test func operationsFollowPoolingArchitectureAndTemplate() throws {
+        #expect(try model(.llama()).facts.operations == ["chat/completions", "completions"])
+        var plain = GGUFBuilder.llama()
+        plain.entries.removeAll { $0.starts(with: GGUFBuilder.string("tokenizer.chat_template")) }
+        #expect(try model(plain).facts.operations == ["completions"])
+        for (pooling, operations) in [
+            (UInt32(0), ["chat/completions", "completions"]), (1, ["embeddings"]), (3, ["embeddings"]), (4, []),
+        ] {
+            var builder = GGUFBuilder.llama()
+            builder.number("llama.pooling_type", pooling)
+            #expect(try model(builder).facts.operations == operations)
+        }
+        var bert = GGUFBuilder()
+        bert.text("general.architecture", "nomic-bert")
+        bert.tensors = GGUFBuilder.llama().tensors
+        bert.data = GGUFBuilder.llama().data
+        #expect(try model(bert).facts.operations == ["embeddings"])
+    }
+
     @Test func everyMetadataTypeIsRead() throws {
         var builder = GGUFBuilder()
         let values: [(UInt32, [UInt8], GGUFValue)] = [

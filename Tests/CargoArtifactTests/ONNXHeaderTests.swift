@@ -22,6 +22,30 @@ import Testing
         #expect(header.externalFiles.isEmpty)
     }
 
+    @Test func operationsFollowMetadataAndEnds() throws {
+        func operations(_ metadata: [(String, String)], texts: Bool = false) throws -> [String]? {
+            var builder = ONNXBuilder.small()
+            for (key, value) in metadata {
+                builder.model.message(14) {
+                    $0.text(1, key)
+                    $0.text(2, value)
+                }
+            }
+            if texts {
+                builder.value(11, "input_ids", type: 7, [.size(1)])
+                builder.value(12, "sentence_embedding", type: 1, [.size(4)])
+            }
+            return try header(builder).facts.operations
+        }
+        #expect(try operations([]) == ["infer"])
+        #expect(try operations([("task", "text-to-image")]) == ["infer", "images/generations"])
+        #expect(try operations([("tokenizer", "bytes")]) == ["infer"])
+        #expect(try operations([("tokenizer", "bytes")], texts: true) == ["infer", "embeddings"])
+        // Labels may be long or hold line feeds: they are passed over or kept, never refused.
+        let labels = [("labels", String(repeating: "label\n", count: 10_000)), ("short", "a\nb")]
+        #expect(try operations(labels + [("task", "text-to-image")]) == ["infer", "images/generations"])
+    }
+
     @Test func weightsInsideTheFileAreSkipped() throws {
         var builder = ONNXBuilder.small()
         builder.initializer("big", type: 1, [1 << 20], raw: 4 << 20)

@@ -1,3 +1,4 @@
+import CargoArchive
 import CargoArtifact
 import CargoEndpoints
 import CargoPacking
@@ -111,6 +112,27 @@ final class EngineBench: Sendable {
         }
         try (lines.joined(separator: "\n") + "\n").write(toFile: yaml, atomically: true, encoding: .utf8)
         return try add(folder: folder)
+    }
+
+    /// A cargo whose config is that of an honest model and whose weights are anything: what nobody's `pack` makes.
+    func addHostile(weights: [UInt8]) throws -> StoredCargo {
+        var config = try addChat().config
+        config.name = "test/hostile"
+        let configBytes = try CanonicalJSON.encode(config)
+        var layer = Descriptor(mediaType: MediaType.weight, digest: Digest(of: weights), size: Int64(weights.count))
+        layer.annotations = ["org.cncf.model.filepath": "model.gguf", "org.opencontainers.image.title": "model.gguf"]
+        let manifest = ImageManifest(
+            artifactType: MediaType.cargo,
+            config: Descriptor(
+                mediaType: MediaType.cargoConfig, digest: Digest(of: configBytes), size: Int64(configBytes.count)),
+            layers: [layer], annotations: nil)
+        let bytes = try CanonicalJSON.encode(manifest)
+        let archive = root.appending("hostile-\(UInt32.random(in: 0 ... .max)).cargo")
+        try ArchiveWriter(
+            root: Descriptor(mediaType: MediaType.imageManifest, digest: Digest(of: bytes), size: Int64(bytes.count)),
+            rootBytes: bytes, content: .manifest(manifest), version: config.version, signatures: []
+        ) { $0.digest == layer.digest ? .bytes(weights) : .bytes(configBytes) }.write(to: archive)
+        return try store.ingest(archive: archive, policy: .integrityOnly)
     }
 
     /// Runs a house while `body` works with it.

@@ -153,6 +153,76 @@ import Testing
         #expect(job.outcome.exitCode == 0)
     }
 
+    @Test(arguments: ["wasmkit", "wasmtime"])
+    func `a module that speaks in JSON lines streams tokens, progress and an image`(engine: String) async throws {
+        let bench = try EngineBench()
+        try addWasm(bench, engine)
+        let cargo = try bench.addExample("tides-wasm")
+        let said = Mutex<[UInt8]>([])
+        let streams = Mutex<Set<RunEvent.Stream>>([])
+        // More than any pipe holds.
+        let hours = 20_000
+        var request = RunRequest(
+            cargo: cargo, jobID: "0198c0de-0000-7000-8000-000000000000", output: bench.root.appending("out"))
+        request.parameters = ["hours": .integer(Int64(hours)), "place": .string("Dover")]
+        request.logLimits = LogLimits(total: 64 << 20, rate: 1 << 30, burst: 1 << 30)
+        let outcome = try await EngineRunner(store: bench.store, list: bench.list).run(request) { event in
+            guard case .log(let stream, _, let bytes) = event else { return }
+            _ = streams.withLock { $0.insert(stream) }
+            said.withLock { $0 += bytes }
+        }
+        #expect(outcome.exitCode == 0)
+        #expect(outcome.malformedLines == 0)
+        #expect(streams.withLock { $0 } == [.event])
+        let lines = try said.withLock { $0 }.split(separator: 10).map { try StrictJSON.parse(Array($0), limit: 1 << 20) }
+        let types = lines.compactMap { $0.member("type")?.text }
+        #expect(types.count(where: { $0 == "token" }) == hours)
+        #expect(types.count(where: { $0 == "progress" }) == hours / 10)
+        #expect(types.first == "status" && types.suffix(2) == ["image", "done"])
+        #expect(lines[1].member("content") == .string("flood ") && lines[7].member("content") == .string("ebb "))
+        #expect(outcome.outputs.map(\.path) == ["image-1.png"])
+        let image = try Data(contentsOf: URL(filePath: bench.root.appending("out/image-1.png").string))
+        #expect(image.starts(with: [0x89, 0x50, 0x4E, 0x47]))
+    }
+
+    @Test func `an outcome names the engine that made it and what that stood on`() async throws {
+        let bench = try EngineBench()
+        try addWasm(bench, "wasmkit")
+        let cargo = try bench.addExample("primes-wasm")
+        var request = RunRequest(
+            cargo: cargo, jobID: "0198c0de-0000-7000-8000-000000000000", output: bench.root.appending("out"))
+        request.arguments = ["10"]
+        let outcome = try await EngineRunner(store: bench.store, list: bench.list, recordsEngines: true).run(request) { _ in }
+        let record = try #require(outcome.engine)
+        #expect(record.name == "longshore/wasmkit" && record.version == "1.0.0")
+        #expect(record.digest == (try EngineList(contentsOf: bench.list)).engines.first?.digest.description)
+        #expect(record.model == cargo.digest.description)
+        #expect(record.programs.map(\.name) == ["wasmkit"])
+        let program = try #require(HostProgram.found().first { $0.name == "wasmkit" })
+        #expect(
+            record.programs.first?.digest == Digest(of: Array(try Data(contentsOf: URL(filePath: program.path)))).description)
+        let plain = try await EngineRunner(store: bench.store, list: bench.list).run(request) { _ in }
+        #expect(plain.engine == nil)
+    }
+
+    @Test func `a model is offered for what it can do, and for nothing else that its engine answers`() async throws {
+        let bench = try EngineBench()
+        try bench.addONNX()
+        try bench.addLlama()
+        for example in ["digits", "embed-text", "tiny-chat"] { try bench.addExample(example) }
+        try await bench.withHouse { house in
+            let offered = Dictionary(uniqueKeysWithValues: await house.models().map { ($0.id, $0.operations) })
+            #expect(offered["longshore/digits"] == [.infer])
+            #expect(offered["longshore/embed-text"] == [.infer, .embeddings])
+            #expect(offered["longshore/tiny-chat"] == [.chat, .completions])
+            await #expect {
+                _ = try await ask(house, "longshore/digits", .embeddings, #"{"input":"x"}"#)
+            } throws: {
+                ($0 as? ModelFailure)?.code == .badRequest && "\($0)".contains("does not answer embeddings")
+            }
+        }
+    }
+
     @Test func `a module that takes too long is ended`() async throws {
         let bench = try EngineBench()
         try addWasm(bench, "wasmkit")

@@ -71,6 +71,55 @@ import Testing
         await port.close(agent)
     }
 
+    @Test func `a container that speaks in JSON lines gets one object and its lines become events of the job`() async throws {
+        let port = try await Port.open(stage)
+        let agent = try port.startAgent("one")
+        try stage.write(
+            """
+            name: test/speaker
+            version: 1.0.0
+            kind: container
+            image: {bundled: image}
+            command: [sh, main.sh]
+            interface: stdio-jsonl
+            """, to: "speaker/cargo.yaml")
+        try stage.write(
+            #"""
+            read -r line
+            words=${line#*\"words\":}; words=${words%%[!0-9]*}
+            echo '{"type":"status","message":"begins"}'
+            i=0
+            while [ $i -lt "$words" ]; do i=$((i + 1)); echo "{\"type\":\"token\",\"content\":\"w$i \"}"; done
+            echo "{\"type\":\"progress\",\"step\":$i,\"total\":$words}"
+            echo plain words
+            echo '{"type":"image","format":"png","data":"iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="}'
+            echo '{"type":"done"}'
+
+            """#, to: "speaker/main.sh")
+        try await stage.run("/bin/cp", "-r", stage.path("image"), stage.path("speaker/image")).orFail("cp")
+        let archive = stage.path("speaker.cargo")
+        try await stage.run("longshore", "pack", stage.path("speaker"), "--key", "test", "-o", archive).orFail("pack")
+        try await stage.run("longshore", "push", archive, "test/speaker:1.0.0").orFail("push")
+        let id = try await port.harbour.submit("test/speaker:1.0.0", "--param", "words=3")
+        _ = try await port.harbour.await(id, ["complete", "error"], within: 120)
+        let key = try String(contentsOfFile: port.harbour.keyFile, encoding: .utf8)
+            .trimmingCharacters(in: .whitespacesAndNewlines)
+        let stream = try await stage.run(
+            "/usr/bin/curl", "-sN", "-H", "Authorization: Bearer \(key)", port.harbour.url + "/jobs/\(id)/events")
+        let events = SentEvent.parse(stream.text)
+        let said = events.filter { $0.name == "output" }.map { JSON(Data($0.data.utf8)) }
+        #expect(said.compactMap { $0["content"]?.string }.joined() == "w1 w2 w3 ", "\(stream.text) \(agent.stderr)")
+        #expect(
+            said.compactMap { $0["type"]?.string } == [
+                "status", "token", "token", "token", "progress", "malformed", "image", "done",
+            ])
+        #expect(try await stage.run("longshore", "logs", id).text.contains("plain words"))
+        let got = try await stage.run("longshore", "outputs", id, "-o", stage.path("got"))
+        #expect(got.code == 0, "\(got.stderr)")
+        #expect(try Data(contentsOf: URL(filePath: stage.path("got/image-1.png"))).starts(with: [0x89, 0x50, 0x4E, 0x47]))
+        await port.close(agent)
+    }
+
     @Test func `each way to end has its own word`() async throws {
         let port = try await Port.open(stage)
         let agent = try port.startAgent("one")

@@ -10,6 +10,7 @@ public struct JSON: CustomStringConvertible {
     public subscript(_ key: String) -> JSON? { (value as? [String: Any])?[key].map { JSON(value: $0) } }
     public var string: String? { value as? String }
     public var int: Int? { (value as? NSNumber)?.intValue }
+    public var double: Double? { (value as? NSNumber)?.doubleValue }
     public var isNull: Bool { value is NSNull }
     public var array: [JSON] { (value as? [Any])?.map { JSON(value: $0) } ?? [] }
     public var description: String { value.map { "\($0)" } ?? "nothing" }

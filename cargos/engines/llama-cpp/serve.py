@@ -15,6 +15,7 @@ def main() -> int:
     parser.add_argument("--slots", type=int, required=True)
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--gpu-layers", type=int, default=0)
+    parser.add_argument("--embeddings", action="store_true", help="the model makes vectors of texts")
     wanted = parser.parse_args()
 
     params = xllamacpp.CommonParams()
@@ -31,6 +32,7 @@ def main() -> int:
     params.offline = True
     params.endpoint_slots = False
     params.warmup = True
+    params.embedding = wanted.embeddings
     # Prompts of the past would count against the memory that the model was given.
     params.cache_ram_mib = 0
     params.fit_params = False
