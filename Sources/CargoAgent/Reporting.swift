@@ -21,6 +21,8 @@ struct Reporting: Sendable {
     private static let interval = 10.0
     /// Models of one report.
     private static let mostModels = 1000
+    /// Formats and quantisations of one report.
+    private static let mostFormats = 100
 
     /// Until its task is cancelled.
     func run() async {
@@ -41,22 +43,29 @@ struct Reporting: Sendable {
     }
 
     private func report() async -> HostReport {
-        var report = HostReport()
+        var report = Reporting.report(
+            models: await service?.models(), metrics: await meter?.current(), formats: await session.offer.formats())
+        if report.freeMemory == nil { report.freeMemory = Reporting.freeMemory().map { ByteCount($0) } }
         report.slots = slots
         report.prices = prices.isEmpty ? nil : prices
         report.maxContextTier = maxContextTier
         report.activeJobs = await session.activeJobs
-        let metrics = await meter?.current()
-        report.freeMemory = (metrics?.memoryFree ?? Reporting.freeMemory()).map { ByteCount($0) }
+        return report
+    }
+
+    /// What was measured, and what is here. `models`: nil where this host serves none; `formats`: what its engines run.
+    static func report(models: [ServedModel]?, metrics: HostMetrics?, formats: [String]) -> HostReport {
+        var report = HostReport()
+        report.freeMemory = metrics?.memoryFree.map { ByteCount($0) }
         report.freeVRAM = metrics?.gpus.compactMap(\.vramFree).max().map { ByteCount($0) }
-        let models = await service?.models() ?? []
-        if service != nil { report.models = Array(models.prefix(Reporting.mostModels)) }
-        let formats = Set(await session.offer.formats() + models.compactMap(\.format) + models.compactMap(\.quantization))
-        report.formats = formats.isEmpty ? nil : formats.sorted().prefix(100).map(\.self)
-        // Of what is served now: a model that went is nobody's measure.
-        let speeds = metrics?.models.compactMapValues(\.tokensPerSecond) ?? [:]
-        let served = speeds.filter { model, _ in models.contains { $0.id == model } }
-        report.speed = served.isEmpty ? nil : served
+        report.models = models.map { Array($0.prefix(mostModels)) }
+        let served = models ?? []
+        let known = Set(formats + served.compactMap(\.format) + served.compactMap(\.quantization))
+        report.formats = known.isEmpty ? nil : Array(known.sorted().prefix(mostFormats))
+        // Of what is here now: the speed of a model that went is nobody's measure.
+        let names = Set(report.models?.map(\.id) ?? [])
+        let speeds = metrics?.models.filter { names.contains($0.key) }.compactMapValues(\.tokensPerSecond) ?? [:]
+        report.speed = speeds.isEmpty ? nil : speeds
         return report
     }
 

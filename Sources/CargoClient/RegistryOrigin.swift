@@ -41,6 +41,10 @@ public struct RegistryOrigin: CargoOrigin {
     }
 
     public func blob(_ descriptor: Descriptor, into sink: (UnsafeRawBufferPointer) throws -> Void) async throws {
+        // The manifests inside an index are manifests to a registry too, and no blobs (distribution specification, "Pulling manifests").
+        if [MediaType.imageManifest, MediaType.imageIndex].contains(descriptor.mediaType) {
+            return try (try await registry.manifest(descriptor.digest.description)).withUnsafeBytes(sink)
+        }
         try await registry.blob(descriptor, into: sink)
     }
 

@@ -311,19 +311,19 @@ public final class EngineHouse: ModelService {
 
     private func loading(_ book: ModelShelf.Book, account: String) -> LoadProgress? {
         let key = EngineHouse.key(book, account)
-        let (isKnown, instance, isReady) = state.withLock { state in
+        let (isKnown, coming, instance, isReady) = state.withLock { state in
             let mine = state.pool.instances.filter { $0.value.key == key }
             let coming = mine.first { $0.value.phase == .loading }?.key
             return (
-                state.pool.knows(key), coming.flatMap { state.loads[$0]?.instance },
-                coming == nil && mine.contains { $0.value.phase == .ready }
+                state.pool.knows(key), coming, coming.flatMap { state.loads[$0]?.instance },
+                mine.contains { $0.value.phase == .ready }
             )
         }
-        guard isKnown, !isReady else { return nil }
+        guard isKnown, coming != nil || !isReady else { return nil }
         let total = EngineHouse.weightBytes(book)
-        guard let instance else { return LoadProgress(phase: "waiting", current: 0, total: total) }
+        guard coming != nil else { return LoadProgress(phase: "waiting", current: 0, total: total) }
         // Weights are mapped, so what is resident of them is how far the load has come.
-        return LoadProgress(phase: "loading", current: min(total, instance.memoryBytes() ?? 0), total: total)
+        return LoadProgress(phase: "loading", current: min(total, instance?.memoryBytes() ?? 0), total: total)
     }
 
     private static func weightBytes(_ book: ModelShelf.Book) -> Int64 {

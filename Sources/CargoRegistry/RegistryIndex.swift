@@ -24,6 +24,8 @@ public final class RegistryIndex: Sendable {
     static let largestList = 10_000
     /// A manifest's bytes at most (OCI distribution asks for at least 4 MiB).
     public static let largestManifest = 4 << 20
+    /// Entries of an index that are looked at for the cargo's own manifest.
+    static let mostEntries = 16
 
     public init(folder: FilePath, blobs: BlobStore) throws {
         root = try Folder.open(folder, create: 0o700)
@@ -181,10 +183,16 @@ public final class RegistryIndex: Sendable {
         guard let stored = try manifest(name, digest) else { return nil }
         if stored.mediaType == MediaType.imageIndex {
             let index = try StrictJSON.decode(ImageIndex.self, from: stored.bytes, limit: RegistryIndex.largestManifest)
-            guard let cargo = index.manifests.first(where: { $0.artifactType == MediaType.cargo }) else {
-                throw Refusal("not-a-cargo", "\(name)@\(digest) is an index without a cargo manifest; push a cargo")
+            // A cargo with an image: entries of OCI 1.0 name no artifact type, so the manifests say which one is the cargo's.
+            for entry in index.manifests.suffix(RegistryIndex.mostEntries).reversed() {
+                guard let inner = try manifest(name, entry.digest), inner.mediaType == MediaType.imageManifest,
+                    let manifest = try? StrictJSON.decode(
+                        ImageManifest.self, from: inner.bytes, limit: RegistryIndex.largestManifest),
+                    manifest.config.mediaType == MediaType.cargoConfig
+                else { continue }
+                return try config(name, entry.digest)
             }
-            return try config(name, cargo.digest)
+            throw Refusal("not-a-cargo", "\(name)@\(digest) is an index without a cargo manifest; push a cargo")
         }
         let manifest = try StrictJSON.decode(ImageManifest.self, from: stored.bytes, limit: RegistryIndex.largestManifest)
         guard manifest.config.mediaType == MediaType.cargoConfig else {

@@ -113,7 +113,8 @@ import Testing
         try await pier.addModel("tiny-chat", as: "test/chat")
         try await pier.addModel("digits", as: "test/digits")
         try await pier.addModel("embed-text", as: "test/embed")
-        let agent = try await pier.startAgent(offering: ["test/chat", "test/digits", "test/embed"])
+        let agent = try await pier.startAgent(
+            offering: ["test/chat", "test/digits", "test/embed"], "--max-context-tier", "3")
 
         let streamed = try await pier.chat("test/chat", tokens: 24, stream: true)
         let events = SentEvent.parse(streamed.text)
@@ -147,6 +148,19 @@ import Testing
         let wrong = try await pier.post("/v1/embeddings", #"{"model":"test/chat","input":"x"}"#).finish()
         #expect(JSON(wrong.stdout)["error"]?["message"]?.string != nil, "\(wrong.text)")
         #expect(wrong.stderr.firstMatch(of: /HTTP\/1.1 4\d\d/) != nil, "\(wrong.stderr)")
+
+        // What the host says of itself in its heartbeats.
+        var report: JSON?
+        _ = await eventually {
+            guard let hosts = try? await pier.get("/hosts") else { return false }
+            report = JSON(hosts.stdout)["hosts"]?.array.first?["report"]
+            return report?["speed"]?["test/chat"]?.double != nil
+        }
+        #expect((report?["speed"]?["test/chat"]?.double ?? 0) > 1, "\(report?.description ?? "no report")")
+        #expect((report?["free_memory"]?.int ?? 0) > 1 << 20)
+        let formats = report?["formats"]?.array.compactMap(\.string) ?? []
+        #expect(formats.contains("gguf") && formats.contains("onnx"))
+        #expect(report?["models"]?.array.count == 3 && report?["max_context_tier"]?.int == 3)
 
         for (answer, engine, package) in [
             (streamed, "longshore/llama-cpp", "xllamacpp"), (inferred, "longshore/onnxruntime", "onnxruntime"),
