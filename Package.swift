@@ -173,6 +173,7 @@ let package = Package(
                 "CargoArtifact", "CargoBlobs", "CargoFiles", "CargoQueue", "CargoRegistry", "CargoScheduler", "CargoSigning",
                 "CargoStore", "CargoTunnel", "CargoWebhooks", "CargoWire",
                 crypto, httpTypes, hummingbird, logging, nio, system,
+                .product(name: "NIOHTTP1", package: "swift-nio"),
             ]),
         room(
             "CargoCoordinator",

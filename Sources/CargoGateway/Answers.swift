@@ -9,6 +9,7 @@ import HTTPTypes
 import Hummingbird
 import Logging
 import NIOCore
+import NIOHTTP1
 import SystemPackage
 
 /// A refusal on its way to the client, in the shape of RFC 9457.
@@ -55,6 +56,7 @@ struct GatewayError: Error, Hashable, Sendable {
         case let error as BlobTransfer.TooLarge: self.init(413, "too_large", "This body has at most \(error.limit) bytes.")
         case let error as DecodingError: self.init(400, "invalid_body", GatewayError.sentence(error))
         case is NIOTooManyBytesError: self.init(413, "too_large", "This body is too large; send files with POST /uploads.")
+        case is HTTPParserError: self.init(400, "invalid_request", "The body is not framed as HTTP/1.1 has it; nothing was done.")
         case let error as HTTPError:
             self.init(
                 error.status.code, "http_\(error.status.code)",
