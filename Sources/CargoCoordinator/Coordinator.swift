@@ -146,7 +146,7 @@ public struct Coordinator: Sendable {
                 StartupPages.giveBack()
                 onReady(address)
             }, logger: logger)
-        let limit = ShutdownLimit(patience: .seconds(settings.shutdownSeconds + 2), logger: logger)
+        let limit = ShutdownLimit(patience: .seconds(settings.shutdownSeconds + 5), logger: logger)
         defer { limit.lift() }
         var configuration = ServiceGroupConfiguration(
             services: [
@@ -189,7 +189,8 @@ private struct DrainService: Service {
 
     func run() async throws {
         try? await gracefulShutdown()
-        limit.begin()
+        // Who embeds a coordinator ends it by cancelling, and decides alone about the process.
+        if !Task.isCancelled { limit.begin() }
         await tunnels.goAway()
         queue.drain()
         // What was under way has a moment to be answered; an open socket would hold up the end.

@@ -45,6 +45,15 @@ import Testing
         }
     }
 
+    @Test func `a body that is not framed as HTTP has it is a bad request`() async throws {
+        try await withCoordinator { port in
+            let number = try #require(port.url.split(separator: ":").last.flatMap { UInt16($0) })
+            let head = "POST /jobs HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer \(port.key)\r\nTransfer-Encoding: chunked\r\n\r\n"
+            let text = try await exchange(number, head + "FFFFFFFFFFFFFFFFFF\r\nx")
+            #expect(text.hasPrefix("HTTP/1.1 400 "), "\(text)")
+        }
+    }
+
     /// What the server says to these bytes until it closes the connection.
     private func exchange(_ port: UInt16, _ words: String) async throws -> String {
         // It blocks: on a thread of its own.
