@@ -4,13 +4,16 @@ import CargoWire
 import FoundationEssentials
 import SystemPackage
 
-/// The host's Ed25519 key, made at its first start (RULES.md 2): who signs this host's registrations and outcomes.
+/// The host's Ed25519 key, made at its first start (RULES.md 2): who signs this host's registrations and outcomes, and its
+/// sealing key.
 struct HostIdentity: Sendable {
     private let key: SigningKey
+    private let sealing: SealingKey
 
-    /// Loads `path`, or makes it (0600) where it is missing.
+    /// Loads `path` and `sealing.key` beside it, or makes them (0600) where they are missing.
     init(at path: FilePath) throws {
         key = try KeyFile.loadOrMake(path)
+        sealing = try SealingKey.loadOrMake(path.removingLastComponent().appending("sealing.key"))
         guard key.publicKey.ed25519 != nil else {
             throw KeyFailure("\(path) is no Ed25519 key; move it away and a new one is made")
         }
@@ -39,6 +42,25 @@ struct HostIdentity: Sendable {
         }
         let claim = Claim(name: name, publicKey: publicKey, at: time.formatted(.iso8601))
         let proof = try sign(claim, type: "application/vnd.longshore.host-registration.v1+json")
-        return HostRegistration(name: name, publicKey: publicKey, proof: proof, slots: slots, capabilities: capabilities)
+        var registration = HostRegistration(
+            name: name, publicKey: publicKey, proof: proof, slots: slots, capabilities: capabilities)
+        registration.sealing = try sealingStatement(at: time)
+        return registration
+    }
+
+    /// This identity's word for its sealing key.
+    private func sealingStatement(at time: Date) throws -> JSONValue {
+        struct Statement: Encodable {
+            var key: String
+            var hostKey: String
+            var at: String
+
+            enum CodingKeys: String, CodingKey {
+                case key, at
+                case hostKey = "host_key"
+            }
+        }
+        return try sign(
+            Statement(key: sealing.publicKey, hostKey: publicKey, at: time.formatted(.iso8601)), type: SealingKey.statementType)
     }
 }

@@ -23,7 +23,10 @@ extension Gateway {
             guard let host = queue.directory.host(context.parameters.get("host") ?? ""), sees(principal, host) else {
                 throw GatewayError(404, "unknown_host", "There is no such host for this key; `GET /hosts` lists them.")
             }
-            return try Answer.json(view(host, for: principal))
+            var shown = view(host, for: principal)
+            shown.publicKey = host.publicKey
+            shown.sealing = try await queue.directory.sealing(of: host.id)
+            return try Answer.json(shown)
         }
         router.patch("/hosts/:host") { request, context in
             let principal = try caller(request, .write)

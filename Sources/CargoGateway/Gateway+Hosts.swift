@@ -101,6 +101,7 @@ extension Gateway {
             registration.name.utf8.allSatisfy({ $0 >= 32 && $0 != 127 })
         else { throw GatewayError(422, "invalid_host", "A host's 'name' has 1 to 100 bytes, no control characters.") }
         try HostProof.check(registration)
+        try HostProof.checkSealing(registration)
     }
 
     /// The host that a call acts for: the token's own, else the one named, else the only one that this key registered.

@@ -49,6 +49,39 @@ enum HostProof {
         }
     }
 
+    static let sealingType = "application/vnd.longshore.host-sealing-key.v1+json"
+
+    private struct SealingStatement: Decodable {
+        var key: String
+        var hostKey: String
+        enum CodingKeys: String, CodingKey {
+            case key
+            case hostKey = "host_key"
+        }
+    }
+
+    /// A sealing key counts by the word of the host's own identity alone.
+    static func checkSealing(_ registration: HostRegistration) throws {
+        guard let sealing = registration.sealing else { return }
+        guard let identity = registration.publicKey, let raw = Data(base64Encoded: identity),
+            let key = try? Curve25519.Signing.PublicKey(rawRepresentation: raw),
+            let envelope = try? JSONDecoder().decode(Envelope.self, from: try Answer.encoder.encode(sealing)),
+            envelope.payloadType == sealingType, let payload = Data(base64Encoded: envelope.payload), payload.count <= 4096,
+            envelope.signatures.prefix(8).contains(where: { signature in
+                Data(base64Encoded: signature.sig).map {
+                    key.isValidSignature($0, for: preAuthentication(payload, sealingType))
+                } == true
+            })
+        else {
+            throw GatewayError(
+                422, "invalid_sealing_key", "'sealing' is a DSSE envelope of type \(sealingType) signed by 'public_key'.")
+        }
+        let statement = try StrictJSON.decode(SealingStatement.self, from: [UInt8](payload), limit: 4096)
+        guard statement.hostKey == identity, let bytes = Data(base64Encoded: statement.key), bytes.count == 32,
+            (try? Curve25519.KeyAgreement.PublicKey(rawRepresentation: bytes)) != nil
+        else { throw GatewayError(422, "invalid_sealing_key", "A sealing key is X25519, 32 bytes in base64, of this very host.") }
+    }
+
     static let rotationType = "application/vnd.longshore.host-rotation.v1+json"
 
     private struct Rotation: Decodable {

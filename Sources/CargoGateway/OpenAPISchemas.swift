@@ -107,7 +107,10 @@ enum OpenAPISchemas {
                 ["generation": size, "epoch": size, "token": text, "host": text, "seconds": number],
                 required: ["generation", "epoch", "token", "host"]),
             "HostRegistration": request(
-                ["name": text, "slots": size, "public_key": text, "proof": anything, "capabilities": map(anything)],
+                [
+                    "name": text, "slots": size, "public_key": text, "proof": anything, "sealing": anything,
+                    "capabilities": map(anything),
+                ],
                 required: ["name"]),
             "ClaimRequest": request([
                 "wait": .object(["type": .string("number"), "minimum": .integer(0), "maximum": .integer(60)]), "slots": size,

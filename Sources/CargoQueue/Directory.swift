@@ -1,3 +1,4 @@
+public import CargoArtifact
 public import CargoWire
 import Crypto
 import Foundation
@@ -230,12 +231,15 @@ public final class Directory: Sendable {
             ring.add(record)
         }
         known.withLock { $0[host.id] = host }
+        try await keepSealing(registration.sealing, of: host.id, account: host.account)
         return RegisteredHost(id: host.id, name: host.name, token: token)
     }
 
     /// Gives a host a new identity; its tokens stay as they are.
     public func changeHost(_ id: String, publicKey: String) async throws {
         try await store.changeHost(id, publicKey: publicKey)
+        // What the old identity vouched for counts no more.
+        try await keepSealing(nil, of: id, account: known.withLock { $0[id]?.account } ?? 0)
         known.withLock { known in
             guard let old = known[id] else { return }
             known[id] = HostRecord(
@@ -243,9 +247,23 @@ public final class Directory: Sendable {
         }
     }
 
+    /// What a host's identity signed for its sealing key.
+    public func sealing(of host: String) async throws -> JSONValue? {
+        let record = try await store.records(Self.sealingKind, account: nil, from: host, until: host + "!").first
+        return try record.map { try JSONDecoder().decode(JSONValue.self, from: $0.value) }
+    }
+
+    private static let sealingKind = "host-sealing"
+
+    private func keepSealing(_ statement: JSONValue?, of host: String, account: Int64) async throws {
+        try await store.change(Self.sealingKind, host, account: account) { _ in try statement.map { try JSONEncoder().encode($0) }
+        }
+    }
+
     /// Forgets a host: its tokens end at once, its leases at their time.
     public func removeHost(_ id: String) async throws {
         try await store.removeHost(id)
+        try await keepSealing(nil, of: id, account: known.withLock { $0[id]?.account } ?? 0)
         known.withLock { $0[id] = nil }
         ring.withLock { ring in
             for known in ring.byID.values where known.record.host == id { ring.remove(known.record.id) }

@@ -48,10 +48,14 @@ public enum KeyFile {
 
     /// The key in this file, made at the first call: a host's identity. Safe when several processes call at once.
     public static func loadOrMake(_ path: FilePath, type: KeyType = .ed25519) throws -> SigningKey {
-        do { return try readPrivate(path) } catch let failure as FileFailure where failure.errno == .noSuchFileOrDirectory {}
+        try SigningKey(pem: try textOrMake(path) { SigningKey(type: type).pem })
+    }
+
+    static func textOrMake(_ path: FilePath, making fresh: () -> String) throws -> String {
+        do { return try readPrivateText(path) } catch let failure as FileFailure where failure.errno == .noSuchFileOrDirectory {}
         let folder = try Folder.open(path.removingLastComponent(), create: 0o700)
-        try writeNew(path.lastComponent?.string ?? "key", SigningKey(type: type).pem, in: folder)
-        return try readPrivate(path)
+        try writeNew(path.lastComponent?.string ?? "key", fresh(), in: folder)
+        return try readPrivateText(path)
     }
 
     /// Puts the file there unless one is already.

@@ -40,6 +40,10 @@ public struct HostRegistration: Hashable, Sendable, Codable {
     /// A DSSE envelope, payload type `application/vnd.longshore.host-registration.v1+json`, signed by `publicKey`
     /// over `{"name", "public_key", "at"}`: proof that the sender holds the key (RULES.md 2).
     public var proof: JSONValue?
+    /// A DSSE envelope, payload type `application/vnd.longshore.host-sealing-key.v1+json`, signed by `publicKey` over
+    /// `{"key", "host_key", "at"}`: the X25519 key (RFC 7748, 32 raw bytes in base64) to which clients seal what only this
+    /// host may read.
+    public var sealing: JSONValue?
     public var slots: Int?
     public var capabilities: HostCapabilities?
     /// True: only its own account and its groups may use it.
@@ -61,7 +65,7 @@ public struct HostRegistration: Hashable, Sendable, Codable {
     enum CodingKeys: String, CodingKey {
         case name
         case publicKey = "public_key"
-        case proof, slots, capabilities, closed, groups
+        case proof, sealing, slots, capabilities, closed, groups
     }
 }
 

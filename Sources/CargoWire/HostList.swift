@@ -14,6 +14,10 @@ public struct HostView: Hashable, Sendable, Codable {
     public var groups: [String]
     /// SHA-256 of its public key, as it prints it itself; own hosts only.
     public var fingerprint: String?
+    /// Its Ed25519 identity, 32 raw bytes in base64, and what it signed for its sealing key (`HostRegistration.sealing`); in
+    /// the answer for one host.
+    public var publicKey: String?
+    public var sealing: JSONValue?
     public var capabilities: HostCapabilities?
     /// What it last said of itself; whole for own hosts and those of one's groups, else prices, speed, formats and tier.
     public var report: HostReport?
@@ -32,7 +36,8 @@ public struct HostView: Hashable, Sendable, Codable {
     }
 
     enum CodingKeys: String, CodingKey {
-        case id, name, status, own, open, groups, fingerprint, capabilities, report, gpu, models
+        case id, name, status, own, open, groups, fingerprint, sealing, capabilities, report, gpu, models
+        case publicKey = "public_key"
         case lastSeenAt = "last_seen_at"
         case hostID = "host_id"
     }
@@ -48,6 +53,8 @@ public struct HostView: Hashable, Sendable, Codable {
         try container.encode(open, forKey: .open)
         try container.encode(groups, forKey: .groups)
         try container.encodeIfPresent(fingerprint, forKey: .fingerprint)
+        try container.encodeIfPresent(publicKey, forKey: .publicKey)
+        try container.encodeIfPresent(sealing, forKey: .sealing)
         try container.encodeIfPresent(capabilities, forKey: .capabilities)
         try container.encodeIfPresent(report, forKey: .report)
         try container.encodeIfPresent(lastSeenAt, forKey: .lastSeenAt)
@@ -64,6 +71,8 @@ public struct HostView: Hashable, Sendable, Codable {
         open = try container.decode(Bool.self, forKey: .open)
         groups = try container.decode([String].self, forKey: .groups)
         fingerprint = try container.decodeIfPresent(String.self, forKey: .fingerprint)
+        publicKey = try container.decodeIfPresent(String.self, forKey: .publicKey)
+        sealing = try container.decodeIfPresent(JSONValue.self, forKey: .sealing)
         capabilities = try container.decodeIfPresent(HostCapabilities.self, forKey: .capabilities)
         report = try container.decodeIfPresent(HostReport.self, forKey: .report)
         lastSeenAt = try container.decodeIfPresent(String.self, forKey: .lastSeenAt)

@@ -53,6 +53,44 @@ import Testing
         try await nobody(port).send(.POST, "/hosts/pairings", .object(["host": try island.registration()]))
     }
 
+    /// What the island's identity says of a sealing key.
+    private func sealing(_ island: Island, key: String, by signer: SigningKey? = nil) throws -> JSONValue {
+        try PairingTests.signed(
+            .object(["key": .string(key), "host_key": .string(island.publicKey), "at": .string("now")]),
+            SealingKey.statementType, signer ?? island.key)
+    }
+
+    @Test func aSealingKeyCountsByTheWordOfItsHostAlone() async throws {
+        try await withCoordinator { port in
+            let island = Island()
+            let key = SealingKey().publicKey
+            func register(_ sealing: JSONValue) async throws -> Reply {
+                guard case .object(var body) = try island.registration() else { throw TestFailure("an object") }
+                body["sealing"] = sealing
+                return try await port.send(.POST, "/hosts", .object(body))
+            }
+            #expect(try await register(try sealing(island, key: key, by: SigningKey())).status == 422)
+            #expect(try await register(try sealing(island, key: "AAAA")).status == 422)
+            #expect(try await register(try sealing(Island(), key: key, by: island.key)).status == 422)
+            let statement = try sealing(island, key: key)
+            let made = try await register(statement)
+            #expect(made.status == 201, "\(made.text)")
+            let id = made["id"].string
+            let seen = try await port.call(.GET, "/hosts/\(id)")
+            #expect(seen["sealing"] == statement && seen["public_key"].string == island.publicKey, "\(seen.text)")
+            // Another identity has not vouched for it.
+            let other = SigningKey()
+            let new = Data(other.publicKey.ed25519 ?? []).base64EncodedString()
+            let rotation = try PairingTests.signed(
+                .object(["host": .string(id), "public_key": .string(new)]),
+                "application/vnd.longshore.host-rotation.v1+json", [island.key, other])
+            let rotated = try await port.with(made["token"].string).send(
+                .POST, "/hosts/rotate", .object(["public_key": .string(new), "proof": rotation]))
+            #expect(rotated.status == 200, "\(rotated.text)")
+            #expect(try await port.call(.GET, "/hosts/\(id)")["sealing"] == .null)
+        }
+    }
+
     @Test func aHostIsLetInByItsCodeAndGetsItsOwnCredentials() async throws {
         try await withCoordinator { port in
             let island = Island()
