@@ -25,4 +25,37 @@ import Testing
         }
         #expect(files > 30)
     }
+
+    /// RULES.md 26: a Python engine runs wheels whose bytes were chosen once.
+    @Test func `wheels of engines are locked by hash`() throws {
+        let engines = Stage.repository.appending(path: "cargos/engines")
+        var wheels = 0
+        for engine in try FileManager.default.contentsOfDirectory(at: engines, includingPropertiesForKeys: nil) {
+            let file = engine.appending(path: "requirements.txt")
+            guard let text = try? String(contentsOf: file, encoding: .utf8) else { continue }
+            for wheel in text.replacing("\\\n", with: " ").split(separator: "\n") where !wheel.hasPrefix("#") {
+                wheels += 1
+                #expect(wheel.contains("==") && wheel.contains("--hash=sha256:"), "\(engine.lastPathComponent): \(wheel)")
+            }
+        }
+        #expect(wheels > 3)
+    }
+
+    @Test func `every test that the rules name is there`() throws {
+        let rules = try String(contentsOf: Stage.repository.appending(path: "docs/rules.md"), encoding: .utf8)
+        let tests = Stage.repository.appending(path: "Tests")
+        let files = try #require(FileManager.default.enumerator(at: tests, includingPropertiesForKeys: nil))
+        let code = try files.compactMap { $0 as? URL }.filter { $0.pathExtension == "swift" }
+            .map { try String(contentsOf: $0, encoding: .utf8) }.joined(separator: "\n")
+        let rows = rules.split(separator: "\n").filter { $0.wholeMatch(of: /\| \d+ \|.*/) != nil }
+        #expect(rows.count == 27)
+        for row in rows {
+            let named = row.matches(of: /`(\w+)\/([^`]+)`/)
+            #expect(!named.isEmpty, "\(row.prefix(8))")
+            for test in named {
+                #expect(code.contains("struct \(test.1) {") || code.contains("func \(test.1)("), "\(test.0): no such suite")
+                #expect(code.contains("func `\(test.2)`(") || code.contains("func \(test.2)("), "\(test.0): no such test")
+            }
+        }
+    }
 }
