@@ -1,15 +1,22 @@
 public import Foundation
+import Synchronization
 
 /// A folder of its own for one test: store, configuration, scratch; and the programs run in it.
 public final class Stage: Sendable {
     public let folder: URL
+    /// What was started and may run still.
+    private let started = Mutex<[RunningProgram]>([])
 
     public init() throws {
         folder = FileManager.default.temporaryDirectory.appending(path: "longshore-test-\(UUID().uuidString)")
         try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
     }
 
-    deinit { try? FileManager.default.removeItem(at: folder) }
+    /// A test that failed half-way leaves nothing running.
+    deinit {
+        for program in started.withLock({ $0 }) where program.isRunning { program.send(SIGKILL) }
+        try? FileManager.default.removeItem(at: folder)
+    }
 
     /// Where the build put the programs: beside the test bundle.
     public static let programs: URL = {
@@ -44,8 +51,13 @@ public final class Stage: Sendable {
         } else {
             executable = Stage.programs.appending(path: program)
         }
-        return try RunningProgram(
+        let running = try RunningProgram(
             executable, Array(command.dropFirst()), environment: environment(more), folder: folder, in: folder)
+        started.withLock { started in
+            started.removeAll { !$0.isRunning }
+            started.append(running)
+        }
+        return running
     }
 
     public func run(_ command: String..., environment more: [String: String] = [:]) async throws -> Finished {
