@@ -135,7 +135,9 @@ let package = Package(
         room(
             "CargoEngines",
             [
-                "CargoArtifact", "CargoEndpoints", "CargoFiles", "CargoRunner", "CargoStore", "CargoWire", system,
+                "CargoArtifact", "CargoEndpoints", "CargoFiles", "CargoRunner", "CargoStore", "CargoWire", nio, system,
+                .product(name: "NIOHTTP1", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
             ]),
         room(
             "CargoAgent",

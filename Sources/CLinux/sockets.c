@@ -35,3 +35,26 @@ failed:;
     errno = reason;
     return -1;
 }
+
+int clinux_listen_beside(int folder, const char *name, unsigned user, int backlog) {
+    int line = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (line < 0) return -1;
+    // The folder by its descriptor: its own path may be longer than an address.
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int length = snprintf(address.sun_path, sizeof address.sun_path, "/proc/self/fd/%d/%s", folder, name);
+    if (length < 0 || (size_t)length >= sizeof address.sun_path) {
+        errno = ENAMETOOLONG;
+        goto failed;
+    }
+    if (bind(line, (struct sockaddr *)&address, sizeof address) != 0) goto failed;
+    // Before it listens nobody can connect, whatever its mode was until here.
+    if (fchmodat(folder, name, 0600, 0) != 0) goto failed;
+    if (user != geteuid() && fchownat(folder, name, user, user, AT_SYMLINK_NOFOLLOW) != 0) goto failed;
+    if (listen(line, backlog) != 0) goto failed;
+    return line;
+failed:;
+    int reason = errno;
+    close(line);
+    errno = reason;
+    return -1;
+}

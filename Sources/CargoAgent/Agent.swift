@@ -69,7 +69,11 @@ public struct Agent: Service {
         let drainDeadline = Gate()
         let delivery = Delivery(session: session, drainDeadline: drainDeadline)
         let provisioning = Provisioning(
-            store: store, runner: EngineRunner(store: store, list: configuration.engines, recordsEngines: true), session: session,
+            store: store,
+            runner: EngineRunner(
+                store: store, list: configuration.engines, recordsEngines: true,
+                models: configuration.chainModels.map { .served($0) } ?? .none),
+            session: session,
             trust: configuration.trust,
             allowMissing: configuration.allowMissing, containers: containers,
             logLimits: configuration.logLimits, diskRate: configuration.diskRate)

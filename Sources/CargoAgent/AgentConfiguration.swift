@@ -28,6 +28,8 @@ public struct AgentConfiguration: Sendable {
     public var engines: FilePath
     /// What answers requests to models; nil: this host serves none.
     public var models: (any ModelService)?
+    /// The same as chains may ask it; nil where no chain runs.
+    public var chainModels: (any ModelService)?
 
     /// What measures this host for its offers; nil: it says nothing of itself.
     public var meter: HostMeter?

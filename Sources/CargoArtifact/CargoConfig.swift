@@ -119,6 +119,8 @@ public struct CargoConfig: Hashable, Sendable, Codable {
     public var serving: Serving?
     /// The engine that runs it, where its author does not take the kind's default.
     public var engine: String?
+    /// Models that the cargo's chain or agent asks, by `publisher/name`; the host hands in a way to these and no others.
+    public var models: [String]?
     /// Set for engine cargos.
     public var engineManifest: EngineManifest?
     public var command: [String]?
@@ -164,7 +166,7 @@ public struct CargoConfig: Hashable, Sendable, Codable {
     }
 
     enum CodingKeys: String, CodingKey {
-        case name, version, kind, description, licenses, model, serving, engine, command, interface, env
+        case name, version, kind, description, licenses, model, serving, engine, models, command, interface, env
         case engineManifest = "engine-manifest"
         case jobEnv = "job-env"
         case image, resources, network, sandbox, rootfs, outputs, pricing, cache

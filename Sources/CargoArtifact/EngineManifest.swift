@@ -26,6 +26,19 @@ public struct EngineManifest: Hashable, Sendable, Codable {
         }
     }
 
+    /// A model server that is there without us.
+    public struct Server: Hashable, Sendable, Codable {
+        /// `http://127.0.0.1:PORT[/v1]` or `unix:///PATH`: a proposal, which its owner takes over by adding the engine.
+        public var url: String?
+        /// What it serves, where it does not say so itself.
+        public var models: [String]?
+
+        public init(url: String? = nil, models: [String]? = nil) {
+            self.url = url
+            self.models = models
+        }
+    }
+
     /// Words of a template that the host fills in.
     public enum Word: String, Hashable, Sendable, CaseIterable {
         /// The model's file, or the WebAssembly module, of the cargo that is run.
@@ -40,6 +53,8 @@ public struct EngineManifest: Hashable, Sendable, Codable {
         case slots
         /// Processor cores.
         case threads
+        /// The path of the unix socket by which the models that the cargo names are asked.
+        case models
         /// Layers that go to GPUs: all where GPUs are assigned, else none.
         case gpuLayers = "gpu-layers"
         /// The folder with the engine's own files.
@@ -61,6 +76,7 @@ public struct EngineManifest: Hashable, Sendable, Codable {
     /// Requests at once where the manifest says nothing, and at most.
     public static let defaultSlots = 1
     public static let mostSlots = 256
+    public static let mostFields = 64
 
     /// Nil: it serves nothing and runs each job to its end by itself.
     public var dialect: Dialect?
@@ -68,9 +84,13 @@ public struct EngineManifest: Hashable, Sendable, Codable {
     public var kinds: [CargoKind]
     /// Of model files (`gguf`, `onnx`, …); nil is any of these kinds.
     public var formats: [String]?
+    /// It runs those cargos alone that ask for it by its name.
+    public var byName: Bool?
+    /// Where a server of this host listens that runs already; then nothing is started. See `EngineManifest.Server`.
+    public var server: Server?
     /// What may be asked of its models, by the path below `/v1`, or `infer`.
     public var operations: [String]?
-    /// Fields of a request that it takes beyond those that every engine of its dialect takes.
+    /// Fields of a request that it takes beyond those that every engine takes, at most `mostFields`: scalars and lists of them.
     public var fields: [String]?
     public var ready: Readiness?
     /// Other templates, tried in order where a path that the one before needs was not granted.
@@ -113,7 +133,8 @@ public struct EngineManifest: Hashable, Sendable, Codable {
 
     enum CodingKeys: String, CodingKey {
         case dialect = "protocol"
-        case kinds, formats, operations, fields, ready, alternatives, slots, silence
+        case kinds, formats, operations, fields, ready, alternatives, slots, silence, server
+        case byName = "by-name"
         case dataOnly = "data-only"
     }
 }

@@ -45,6 +45,17 @@ public struct EndpointAddress: Hashable, Sendable, CustomStringConvertible {
         basePath = path.isEmpty ? nil : String(path)
     }
 
+    /// On this machine, as far as the address itself says.
+    public var isLocal: Bool {
+        switch place {
+        case .unix: return true
+        case .tcp(let host, _):
+            if host == "localhost" || host == "::1" || host == "[::1]" { return true }
+            let parts = host.split(separator: ".", omittingEmptySubsequences: false)
+            return parts.count == 4 && parts[0] == "127" && parts.allSatisfy { UInt8($0) != nil }
+        }
+    }
+
     var dial: Dial {
         switch place {
         case .tcp(let host, let port): .tcp(host: host, port: port)

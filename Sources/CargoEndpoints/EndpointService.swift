@@ -16,6 +16,8 @@ public actor EndpointService: ModelService {
         public var ports = EndpointService.usualPorts
         /// Servers that the host's owner named.
         public var attached: [EndpointAddress] = []
+        /// Servers that the host's owner described; asked at each look.
+        public var named: @Sendable () async -> [NamedServer] = { [] }
         /// Between two looks.
         public var interval = Duration.seconds(5)
         /// For each question to a server that is being looked at.
@@ -50,6 +52,8 @@ public actor EndpointService: ModelService {
     private let sockets: @Sendable () -> ListeningSockets
     private var servers: [EndpointAddress: Server] = [:]
     private var active: [Target: Int] = [:]
+    /// As of the last look.
+    private var named: [EndpointAddress: NamedServer] = [:]
     /// The first look, which whoever asks for models awaits.
     private var firstLook: Task<Void, Never>?
 
@@ -104,7 +108,13 @@ public actor EndpointService: ModelService {
     }
 
     /// Those that were named go first, then by port as they are configured.
-    private func order() -> [EndpointAddress] { settings.attached + settings.ports.map { EndpointAddress(loopback: $0) } }
+    private func order() -> [EndpointAddress] {
+        var seen: Set<EndpointAddress> = []
+        let described = named.values.sorted { $0.name < $1.name }.map(\.address)
+        return (described + settings.attached + settings.ports.map { EndpointAddress(loopback: $0) }).filter {
+            seen.insert($0).inserted
+        }
+    }
 
     private func offered() -> [(EndpointAddress, FoundModel)] {
         order().flatMap { address in (servers[address]?.finding?.models ?? []).map { (address, $0) } }
@@ -115,11 +125,15 @@ public actor EndpointService: ModelService {
     /// One look at each port and each attached server.
     func look() async {
         let sockets = sockets()
+        let described = Dictionary(await settings.named().map { ($0.address, $0) }) { first, _ in first }
+        for (address, server) in named where described[address] != server { lose(address) }
+        named = described
+        let chosen = Set(settings.attached + described.keys)
         await withTaskGroup(of: Void.self) { group in
-            for address in settings.attached { group.addTask { await self.follow(address, listeners: []) } }
+            for address in chosen { group.addTask { await self.follow(address, listeners: []) } }
             for port in settings.ports {
                 let address = EndpointAddress(loopback: port)
-                guard !settings.attached.contains(address) else { continue }
+                guard !chosen.contains(address) else { continue }
                 guard let listeners = sockets.byPort[port] else {
                     lose(address)
                     continue
@@ -157,10 +171,14 @@ public actor EndpointService: ModelService {
         let probe = ServerProbe(dial: address.dial, basePath: address.basePath ?? "/v1", patience: settings.patience)
         var next = Server(listeners: listeners, judged: .now)
         do {
-            if let finding = known?.finding {
-                next.finding = try await probe.look(finding.dialect, shown: finding.shown)
+            if let server = named[address] {
+                next.finding = try await server.look(probe, shown: known?.finding?.shown ?? [:])
+            } else {
+                if let finding = known?.finding {
+                    next.finding = try await probe.look(finding.dialect, shown: finding.shown)
+                }
+                if next.finding == nil { next.finding = try await probe.recognise() }
             }
-            if next.finding == nil { next.finding = try await probe.recognise() }
         } catch {
             // One silent look may be a server that is busy; two are a server that is gone.
             next.failures = (known?.failures ?? 0) + 1
@@ -196,15 +214,19 @@ public actor EndpointService: ModelService {
             throw ModelFailure(
                 .badRequest, message: "The model '\(request.model)' does not answer \(request.operation.rawValue).")
         }
-        if !settings.attached.contains(address), case .tcp(_, let port) = address.place, !sockets().isOwned(port, by: [0, user]) {
+        if !settings.attached.contains(address), named[address] == nil, case .tcp(_, let port) = address.place,
+            !sockets().isOwned(port, by: [0, user])
+        {
             lose(address)
             throw ModelFailure(.unavailable, message: "The model server at \(address) is not the one that was found there.")
         }
         let target = Target(address: address, name: model.name)
         active[target, default: 0] += 1
+        var bounds = settings.bounds
+        if let silence = named[address]?.silence { (bounds.idle, bounds.firstByte) = (silence, silence) }
         let server = ModelServer(
             address.dial, dialect: servers[address]?.finding?.dialect ?? .openAI, basePath: address.basePath ?? "/v1",
-            bounds: settings.bounds)
+            bounds: bounds, fields: named[address]?.fields ?? [])
         return (server, target)
     }
 

@@ -11,16 +11,19 @@ public struct ModelServer: Sendable {
     public let bounds: ServerBounds
     /// The server is used by one account alone, so what it keeps of prompts crosses nothing.
     public let isOneAccounts: Bool
+    /// Fields of a request that it takes beyond those of `RequestFields`.
+    public let fields: [String]
 
     public init(
         _ dial: Dial, dialect: Dialect = .openAI, basePath: String = "/v1", bounds: ServerBounds = ServerBounds(),
-        isOneAccounts: Bool = false
+        isOneAccounts: Bool = false, fields: [String] = []
     ) {
         self.dial = dial
         self.dialect = dialect
         self.basePath = basePath
         self.bounds = bounds
         self.isOneAccounts = isOneAccounts
+        self.fields = fields
     }
 
     /// The server at an address that a person wrote.
@@ -63,8 +66,9 @@ public struct ModelServer: Sendable {
         _ request: ModelRequest, as backendModel: String, account: String,
         head: @Sendable (AnswerHead) async throws -> Void, body: @Sendable ([UInt8]) async throws -> Void
     ) async throws -> ModelUsage? {
-        let asked = try RequestBody(request)
+        let asked = try RequestBody(request, extra: fields)
         if dialect == .ollama { return try await answerByOllama(request, asked, as: backendModel, head: head, body: body) }
+        let names = OpenAIAnswer.Names(own: backendModel, asked: request.model)
         let call = Exchange.Call(
             method: .POST, path: path(of: request.operation, model: backendModel),
             body: try asked.openAI(
@@ -81,12 +85,13 @@ public struct ModelServer: Sendable {
                     .badAnswer, message: "The model server answered with '\(type.prefix(64))' instead of \(call.accept).")
             }
             if asked.stream {
-                return try await stream(&parts, wantsUsage: asked.wantsUsage, head: head, body: body)
+                return try await stream(
+                    &parts, wantsUsage: asked.wantsUsage, names: names, head: head, body: body)
             }
             guard let bytes = try await parts.collect(bounds.body) else {
                 throw ModelFailure(.badAnswer, message: "The model server's answer has more than \(bounds.body) bytes.")
             }
-            let whole = try OpenAIAnswer(whole: bytes)
+            let whole = try OpenAIAnswer(whole: bytes, names: names)
             try await head(AnswerHead(status: 200, contentType: "application/json"))
             try await body(whole.bytes)
             return whole.usage
@@ -95,7 +100,7 @@ public struct ModelServer: Sendable {
 
     /// Passes events on; several that came together go together.
     private func stream(
-        _ parts: inout Exchange.Body, wantsUsage: Bool,
+        _ parts: inout Exchange.Body, wantsUsage: Bool, names: OpenAIAnswer.Names,
         head: @Sendable (AnswerHead) async throws -> Void, body: @Sendable ([UInt8]) async throws -> Void
     ) async throws -> ModelUsage? {
         var events = ServerSentEvents(limit: bounds.event)
@@ -115,7 +120,7 @@ public struct ModelServer: Sendable {
                     out += ServerSentEvents.done
                     break
                 }
-                let read = try OpenAIAnswer(event: event, wantsUsage: wantsUsage)
+                let read = try OpenAIAnswer(event: event, wantsUsage: wantsUsage, names: names)
                 if let found = read.usage { usage = found }
                 if !read.bytes.isEmpty { out += ServerSentEvents.event(read.bytes) }
             }
@@ -141,7 +146,7 @@ public struct ModelServer: Sendable {
     }
 
     /// RFC 3986 percent-encoding of everything but unreserved characters.
-    static func escaped(_ text: String) -> String {
+    public static func escaped(_ text: String) -> String {
         let digits = Array("0123456789ABCDEF".utf8)
         let plain = Set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~".utf8)
         var out: [UInt8] = []

@@ -11,6 +11,14 @@ struct OpenAIAnswer {
     let bytes: [UInt8]
     let usage: ModelUsage?
 
+    /// Whose name an answer carries: the client's own where the server says its own.
+    struct Names: Sendable {
+        /// As the server names the model.
+        var own: String
+        /// As the client asked for it.
+        var asked: String
+    }
+
     private struct Facts: Decodable {
         struct Anything: Decodable {
             init(from decoder: any Decoder) {}
@@ -19,24 +27,31 @@ struct OpenAIAnswer {
         var error: ServerError?
         var choices: [Anything]?
         var timings: Anything?
+        var model: String?
+        /// As the Open Inference Protocol says it.
+        var modelName: String?
+        enum CodingKeys: String, CodingKey {
+            case usage, error, choices, timings, model
+            case modelName = "model_name"
+        }
     }
 
     /// The whole body of an answer that is not streamed.
-    init(whole: [UInt8]) throws(ModelFailure) {
+    init(whole: [UInt8], names: Names? = nil) throws(ModelFailure) {
         let facts = try OpenAIAnswer.facts(whole)
         usage = facts.usage
-        bytes = try OpenAIAnswer.withoutSecrets(whole, facts)
+        bytes = OpenAIAnswer.named(try OpenAIAnswer.withoutSecrets(whole, facts), facts, names)
     }
 
     /// The data of one event.
-    init(event: [UInt8], wantsUsage: Bool) throws(ModelFailure) {
+    init(event: [UInt8], wantsUsage: Bool, names: Names? = nil) throws(ModelFailure) {
         let facts = try OpenAIAnswer.facts(event)
         usage = facts.usage
         // The event that carries nothing but usage: asked for by us, not always by the client.
         if facts.usage != nil, facts.choices?.isEmpty == true, !wantsUsage {
             bytes = []
         } else {
-            bytes = try OpenAIAnswer.withoutSecrets(event, facts)
+            bytes = OpenAIAnswer.named(try OpenAIAnswer.withoutSecrets(event, facts), facts, names)
         }
     }
 
@@ -51,6 +66,45 @@ struct OpenAIAnswer {
             throw ModelFailure(.failed, message: "The model server failed: \(error.message.prefix(500))", retryable: true)
         }
         return facts
+    }
+
+    /// The answer under the name that was asked for; only where the server says its own, and at the one place where it does.
+    private static func named(_ bytes: [UInt8], _ facts: Facts, _ names: Names?) -> [UInt8] {
+        guard let names, names.own != names.asked, facts.model == names.own || facts.modelName == names.own,
+            let place = memberValue(facts.model == nil ? "model_name" : "model", in: bytes),
+            let asked = try? encode(JSONValue.string(names.asked))
+        else { return bytes }
+        return Array(bytes[..<place.lowerBound]) + asked + Array(bytes[place.upperBound...])
+    }
+
+    /// Where the text stands that is the outermost object's member of this name, quotes included; nil where there is none.
+    private static func memberValue(_ name: String, in bytes: [UInt8]) -> Range<Int>? {
+        var depth = 0
+        var index = 0
+        var key: Range<Int>?
+        while index < bytes.count {
+            switch bytes[index] {
+            case UInt8(ascii: "{"), UInt8(ascii: "["): depth += 1
+            case UInt8(ascii: "}"), UInt8(ascii: "]"): depth -= 1
+            case UInt8(ascii: ","): key = nil
+            case UInt8(ascii: "\""):
+                let begin = index
+                index += 1
+                while index < bytes.count, bytes[index] != UInt8(ascii: "\"") {
+                    index += bytes[index] == UInt8(ascii: "\\") ? 2 : 1
+                }
+                guard index < bytes.count else { return nil }
+                guard depth == 1 else { break }
+                if let known = key {
+                    if bytes[known].dropFirst().dropLast().elementsEqual(name.utf8) { return begin..<index + 1 }
+                } else {
+                    key = begin..<index + 1
+                }
+            default: break
+            }
+            index += 1
+        }
+        return nil
     }
 
     private static func withoutSecrets(_ bytes: [UInt8], _ facts: Facts) throws(ModelFailure) -> [UInt8] {

@@ -13,7 +13,8 @@ struct RequestBody {
     let wantsUsage: Bool
     let stream: Bool
 
-    init(_ request: ModelRequest) throws(ModelFailure) {
+    /// `extra`: fields that the engine's manifest adds.
+    init(_ request: ModelRequest, extra: [String] = []) throws(ModelFailure) {
         let value: JSONValue
         do {
             value = try StrictJSON.parse(Array(request.body.utf8), limit: RequestBody.limit)
@@ -21,7 +22,7 @@ struct RequestBody {
             throw ModelFailure(.badRequest, message: "The body is not JSON: \(error.reason).")
         }
         guard case .object(let all) = value else { throw ModelFailure(.badRequest, message: "The body is not a JSON object.") }
-        fields = try RequestFields.checked(all, for: request.operation)
+        fields = try RequestFields.checked(all, for: request.operation, extra: extra)
         stream = request.stream && (request.operation == .chat || request.operation == .completions)
         if case .object(let options)? = fields["stream_options"], options["include_usage"] == .bool(true) {
             wantsUsage = true

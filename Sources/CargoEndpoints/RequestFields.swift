@@ -21,6 +21,8 @@ struct RequestFields: Sendable {
         case any
         /// An object of scalars.
         case scalars
+        /// What an engine's manifest adds: a scalar, or a list or an object of them.
+        case plain
     }
 
     static func shapes(of operation: ModelRequest.Operation) -> [String: Shape] {
@@ -64,10 +66,13 @@ struct RequestFields: Sendable {
     static let maximumItems = 4096
 
     /// The request's fields that pass. Throws `ModelFailure` (`bad_request`) for one that breaks its shape.
-    static func checked(_ fields: [String: JSONValue], for operation: ModelRequest.Operation) throws(ModelFailure) -> [String:
-        JSONValue]
-    {
-        let shapes = shapes(of: operation)
+    ///
+    /// `extra`: fields that the engine's manifest lists; those that are named here already keep their shape.
+    static func checked(
+        _ fields: [String: JSONValue], for operation: ModelRequest.Operation, extra: [String] = []
+    ) throws(ModelFailure) -> [String: JSONValue] {
+        let added = extra.map { ($0, Shape.plain) }
+        let shapes = shapes(of: operation).merging(added) { known, _ in known }
         var passed: [String: JSONValue] = [:]
         for (name, value) in fields {
             guard let shape = shapes[name], value != .null else { continue }
@@ -109,6 +114,9 @@ struct RequestFields: Sendable {
                     default: return false
                     }
                 }
+        case (.plain, .array(let items)): items.count <= maximumItems && items.allSatisfy(isScalar)
+        case (.plain, .object): fits(value, .scalars)
+        case (.plain, _): isScalar(value)
         case (.any, .array(let items)): items.count <= 1 << 20
         case (.any, _): true
         case (.scalars, .object(let members)):
@@ -120,6 +128,16 @@ struct RequestFields: Sendable {
                     }
                 }
         default: false
+        }
+    }
+
+    /// Of at most 64 KiB.
+    private static func isScalar(_ value: JSONValue) -> Bool {
+        switch value {
+        case .array, .object: false
+        case .string(let text): text.utf8.count <= 1 << 16
+        case .number(let number): number.isFinite
+        case .integer, .bool, .null: true
         }
     }
 

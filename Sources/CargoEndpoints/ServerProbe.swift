@@ -29,6 +29,11 @@ struct ServerProbe: Sendable {
         return answer.status == 200 ? ServerListing.decode(type, answer.body) : nil
     }
 
+    /// Whether a path answers 200.
+    func answers(_ path: String) async throws -> Bool {
+        try await server.get(path, limit: ServerProbe.limit, within: patience).status == 200
+    }
+
     /// Nil: it speaks HTTP, but is no model server. Throws `ModelFailure` when it does not answer at all, or is not ready.
     func recognise() async throws -> Finding? {
         let list = try await get(basePath + "/models", as: ServerListing.OpenAI.self)

@@ -28,6 +28,7 @@ public struct EngineCheck: Sendable {
     @concurrent public func run() async -> [Finding] {
         let set = await EngineSet.load(store: store, list: list)
         var findings = set.refused.map { Finding(engine: $0.name, works: false, message: $0.reason) }
+        for server in set.servers { findings.append(await check(server)) }
         let configs = (try? await blocking { [store] in try store.configs() }) ?? []
         for engine in set.ready {
             let models = configs.filter { engine.runs($0.config) && $0.config.kind != .process }
@@ -41,6 +42,18 @@ public struct EngineCheck: Sendable {
             findings.append(await check(engine, smallest.digest, smallest.config))
         }
         return findings
+    }
+
+    private func check(_ engine: ServerEngine) async -> Finding {
+        do {
+            let models = try await engine.server.check()
+            return Finding(
+                engine: engine.entry.name, works: true,
+                message: "\(engine.server.address) answers, with \(models.count == 1 ? "1 model" : "\(models.count) models")")
+        } catch {
+            return Finding(
+                engine: engine.entry.name, works: false, message: (error as? ModelFailure)?.message ?? "\(error)")
+        }
     }
 
     private static func size(_ config: CargoConfig) -> UInt64 { config.serving?.facts?.weightBytes ?? 0 }

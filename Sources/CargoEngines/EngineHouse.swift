@@ -24,6 +24,8 @@ public final class EngineHouse: ModelService {
         /// Seconds after its last request until an idle model goes; nil keeps it.
         public var idle: Double? = 900
         public var allowMissing: Set<String> = []
+        /// Who answers for models that chains ask and that are not in the store: servers that were found.
+        public var beside: (any ModelService)?
         /// Hears of every load, change and end of a model, for its owner.
         public var onChange: @Sendable (ModelChange) -> Void = { _ in }
 
@@ -49,6 +51,8 @@ public final class EngineHouse: ModelService {
 
     struct Load {
         var book: ModelShelf.Book
+        /// Whose requests it serves; empty where it serves several.
+        var account: String
         var instance: EngineInstance?
         var since = ContinuousClock.now
     }
@@ -126,7 +130,8 @@ public final class EngineHouse: ModelService {
             request.logLimits = LogLimits(total: 0, rate: 1 << 30, burst: 1 << 30)
             let record = try await blocking { book.engine.record(model: book.digest) }
             instance = EngineInstance(
-                request, engine: book.engine, runner: runner, isOneAccounts: !book.engine.isShared, record: record)
+                request, engine: book.engine, runner: runner, isOneAccounts: !book.engine.isShared(book.config), record: record,
+                door: EngineInstance.Door(service: asked, account: load.account))
         } catch {
             return "\(error)"
         }
@@ -157,7 +162,7 @@ public final class EngineHouse: ModelService {
                 switch action {
                 case .start(let number, let key):
                     guard let book = state.books[key] else { continue }
-                    state.loads[number] = Load(book: book)
+                    state.loads[number] = Load(book: book, account: key.account ?? "")
                     starting.yield(number)
                 case .stop(let number):
                     if let instance = state.loads[number]?.instance { stopped.append(instance) }
@@ -181,6 +186,9 @@ public final class EngineHouse: ModelService {
                 .unavailable, message: "The model takes \(needed >> 20) MiB and this host has \(limit >> 20) MiB for models.",
                 retryable: false)
         case .busy: ModelFailure(.overloaded, message: "Too many requests wait for this host's models; try again later.")
+        case .noRoom:
+            ModelFailure(
+                .overloaded, message: "There is no room for the model beside those that are in use; try again later.")
         case .failed(let message): ModelFailure(.unavailable, status: 503, message: "The model could not be loaded. \(message)")
         case .restsAfterFailure(let message, let times, let seconds):
             ModelFailure(
@@ -222,6 +230,14 @@ public final class EngineHouse: ModelService {
         _ request: ModelRequest, account: String,
         head: @Sendable (AnswerHead) async throws -> Void, body: @Sendable ([UInt8]) async throws -> Void
     ) async throws -> ModelUsage? {
+        try await answer(request, account: account, patience: nil, head: head, body: body)
+    }
+
+    /// `patience`: seconds to wait for room, of a request that holds room itself.
+    @concurrent func answer(
+        _ request: ModelRequest, account: String, patience: Double?,
+        head: @Sendable (AnswerHead) async throws -> Void, body: @Sendable ([UInt8]) async throws -> Void
+    ) async throws -> ModelUsage? {
         guard let book = await shelf.book(request.model) else {
             throw ModelFailure(.modelNotFound, message: "This host has no model '\(request.model.prefix(200))'.")
         }
@@ -235,7 +251,7 @@ public final class EngineHouse: ModelService {
         while true {
             attempt += 1
             do {
-                return try await withInstance(of: book, account: account) { instance in
+                return try await withInstance(of: book, account: account, patience: patience) { instance in
                     try await instance.server.answer(
                         request, as: EngineHouse.backendName, account: account,
                         head: { answer in
@@ -332,11 +348,13 @@ public final class EngineHouse: ModelService {
 
     private static func key(_ book: ModelShelf.Book, _ account: String) -> WarmPool.Key {
         WarmPool.Key(
-            model: book.digest.hex, engine: book.engine.cargo.digest.hex, account: book.engine.isShared ? nil : account)
+            model: book.digest.hex, engine: book.engine.cargo.digest.hex,
+            account: book.engine.isShared(book.config) ? nil : account)
     }
 
     private func withInstance<Value: Sendable>(
-        of book: ModelShelf.Book, account: String, _ body: @Sendable (EngineInstance) async throws -> Value
+        of book: ModelShelf.Book, account: String, patience: Double? = nil,
+        _ body: @Sendable (EngineInstance) async throws -> Value
     ) async throws -> Value {
         let key = EngineHouse.key(book, account)
         let id = state.withLock { state in
@@ -349,7 +367,7 @@ public final class EngineHouse: ModelService {
             return state.next
         }
         do {
-            let number = try await ticket(id, key, book.engine.need(for: book.config))
+            let number = try await ticket(id, key, book.engine.need(for: book.config), patience)
             guard let instance = state.withLock({ $0.loads[number]?.instance }) else {
                 throw ModelFailure(.unavailable, message: "The engine has ended.")
             }
@@ -369,12 +387,12 @@ public final class EngineHouse: ModelService {
     }
 
     /// Waits for the model to be in memory with a place for this request.
-    private func ticket(_ id: UInt64, _ key: WarmPool.Key, _ need: WarmPool.Need) async throws -> Int {
+    private func ticket(_ id: UInt64, _ key: WarmPool.Key, _ need: WarmPool.Need, _ patience: Double?) async throws -> Int {
         try await withTaskCancellationHandler {
             try Task.checkCancellation()
             return try await withCheckedThrowingContinuation { continuation in
                 state.withLock { $0.tickets[id] = continuation }
-                step { $0.request(id, key, need, now: $1) }
+                step { $0.request(id, key, need, patience: patience, now: $1) }
                 // A cancellation that came before the ticket was there found nothing to end.
                 if Task.isCancelled { giveUp(id) }
             }
@@ -389,6 +407,12 @@ public final class EngineHouse: ModelService {
 }
 
 extension EngineHouse {
+    /// This host's models as chains may ask them.
+    public var asked: any ModelService { AskedModels(house: self, beside: settings.beside) }
+
+    /// What is on the shelf under a name.
+    func book(_ model: String) async -> ModelShelf.Book? { await shelf.book(model) }
+
     /// Engines that were started and have not ended.
     var liveInstances: [EngineInstance] { state.withLock { $0.loads.values.compactMap(\.instance) } }
 }

@@ -36,9 +36,24 @@ final class EngineInstance: Sendable {
     private let runner: JobRunner
     /// It serves one account alone.
     private let isOneAccounts: Bool
+    /// What the cargo may ask other models through, where it names any.
+    private let door: Door?
     private let state = Mutex(State())
 
-    init(_ request: RunRequest, engine: ReadyEngine, runner: JobRunner, isOneAccounts: Bool, record: EngineRecord? = nil) {
+    /// Who answers for the models that a cargo asks, and for whom.
+    struct Door: Sendable {
+        var service: any ModelService
+        var account: String
+    }
+
+    init(
+        _ request: RunRequest, engine: ReadyEngine, runner: JobRunner, isOneAccounts: Bool, record: EngineRecord? = nil,
+        door: Door? = nil
+    ) {
+        var request = request
+        let models = request.cargo.config.models ?? []
+        self.door = models.isEmpty ? nil : door
+        request.asksModels = self.door != nil
         self.request = request
         self.manifest = engine.manifest
         self.runner = runner
@@ -58,7 +73,8 @@ final class EngineInstance: Sendable {
             case .openai, .openInference, nil: .openAI
             }
         return ModelServer(
-            .connect { [self] in try await connect() }, dialect: dialect, bounds: bounds, isOneAccounts: isOneAccounts)
+            .connect { [self] in try await connect() }, dialect: dialect, bounds: bounds, isOneAccounts: isOneAccounts,
+            fields: manifest.fields ?? [])
     }
 
     /// Bytes that it takes now.
@@ -94,7 +110,15 @@ final class EngineInstance: Sendable {
     {
         // Whichever ends first ends the other: a dead engine needs no probe, and one that never is ready is ended.
         await withTaskGroup(of: Result<RunOutcome?, any Error>.self) { group in
-            group.addTask { await self.serve() }
+            group.addTask {
+                // A chain asks its models as long as it lives and no longer.
+                await withTaskGroup(of: Void.self) { doors in
+                    defer { doors.cancelAll() }
+                    let opened = AsyncStream.makeStream(of: ServingJob.self, bufferingPolicy: .bufferingNewest(1))
+                    doors.addTask { for await job in opened.stream { await self.answerModels(of: job) } }
+                    return await self.serve { opened.continuation.yield($0) }
+                }
+            }
             group.addTask {
                 do {
                     try await self.untilReady()
@@ -116,7 +140,18 @@ final class EngineInstance: Sendable {
         }
     }
 
-    private func serve() async -> Result<RunOutcome?, any Error> {
+    private func answerModels(of job: ServingJob) async {
+        guard let door, let models = request.cargo.config.models, let socket = job.takeModelSocket() else { return }
+        do {
+            try await ModelDoor(models: models, service: door.service, account: door.account, admits: { job.contains($0) })
+                .run(on: socket)
+        } catch is CancellationError {
+        } catch {
+            fail("The socket by which it asks models failed: \(error)")
+        }
+    }
+
+    private func serve(started: @Sendable (ServingJob) -> Void) async -> Result<RunOutcome?, any Error> {
         do {
             return .success(
                 try await runner.serve(
@@ -127,6 +162,7 @@ final class EngineInstance: Sendable {
                             return state.isStopped
                         }
                         if isStopped { job.stop() }
+                        started(job)
                     },
                     onEvent: { event in
                         guard case .log(_, _, let bytes) = event else { return }

@@ -21,6 +21,8 @@ public struct EngineList: Hashable, Sendable, Codable {
         public var trusted: Bool?
         /// GPUs of this host, numbered from 0.
         public var gpus: [Int]?
+        /// Where the server listens, of an engine that runs already.
+        public var url: String?
         /// Requests of one model at once, where not as many as the engine says.
         public var slots: Int?
 

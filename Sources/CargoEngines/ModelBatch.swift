@@ -29,7 +29,10 @@ struct ModelBatch: Sendable {
         let state = Mutex((outputs: [RunOutcome.Output](), failed: 0, bytes: Int64(0), hash: ContentHash(), offset: Int64(0)))
     }
 
-    func run(onEvent: @escaping @Sendable (RunEvent) async -> Void) async throws -> RunOutcome {
+    /// `models`: who answers for the models that the cargo asks.
+    func run(
+        asking models: (any ModelService)? = nil, onEvent: @escaping @Sendable (RunEvent) async -> Void
+    ) async throws -> RunOutcome {
         guard !request.inputs.isEmpty || !request.arguments.isEmpty else {
             throw Refusal(
                 "inputs",
@@ -46,7 +49,9 @@ struct ModelBatch: Sendable {
         serving.output = request.output.appending(".engine")
         let start = ContinuousClock.now
         let account = Account()
-        let instance = EngineInstance(serving, engine: engine, runner: runner, isOneAccounts: true)
+        // Models that it asks are this job's alone, too.
+        let door = models.map { EngineInstance.Door(service: $0, account: "job " + request.jobID) }
+        let instance = EngineInstance(serving, engine: engine, runner: runner, isOneAccounts: true, door: door)
         let seconds = config.resources.lowered(by: request.limits).time?.value ?? 3600
         let end = await withTaskGroup(of: End.self) { group in
             group.addTask { await life(instance, account, onEvent) }

@@ -39,7 +39,7 @@ final class ModelShelf: Sendable {
         let engines = await EngineSet.load(store: store, list: list).ready
         let configs = (try? await blocking { [store] in try store.configs() }) ?? []
         var books: [Book] = []
-        for (digest, config) in configs where config.kind == .gguf || config.kind == .onnx {
+        for (digest, config) in configs where config.kind == .gguf || config.kind == .onnx || config.kind == .process {
             // One that none of its engines can be asked for (a ranker, say) is not offered.
             guard
                 let engine = engines.first(where: {
@@ -90,6 +90,8 @@ final class ModelShelf: Sendable {
 /// The engines of this host: those that can be used, and why others cannot.
 public struct EngineSet: Sendable {
     public let ready: [ReadyEngine]
+    /// Servers of this host that run already.
+    public let servers: [ServerEngine]
     /// By name.
     public let refused: [(name: String, reason: String)]
 
@@ -99,19 +101,24 @@ public struct EngineSet: Sendable {
         do {
             entries = try EngineList(contentsOf: list).engines
         } catch {
-            return EngineSet(ready: [], refused: [("engines.json", "\(error)")])
+            return EngineSet(ready: [], servers: [], refused: [("engines.json", "\(error)")])
         }
         var ready: [ReadyEngine] = []
+        var servers: [ServerEngine] = []
         var refused: [(name: String, reason: String)] = []
         for entry in entries {
             do {
                 // Its owner chose it by digest when it was added: that is the signature that counts here.
                 let cargo = try await store.cargo(entry.digest, policy: .integrityOnly)
-                ready.append(try ReadyEngine(entry, cargo: cargo))
+                if cargo.config.engineManifest?.server != nil {
+                    servers.append(try ServerEngine(entry, cargo: cargo))
+                } else {
+                    ready.append(try ReadyEngine(entry, cargo: cargo))
+                }
             } catch {
                 refused.append((entry.name, "\(error)"))
             }
         }
-        return EngineSet(ready: ready, refused: refused)
+        return EngineSet(ready: ready, servers: servers, refused: refused)
     }
 }

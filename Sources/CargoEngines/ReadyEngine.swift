@@ -19,6 +19,9 @@ public struct ReadyEngine: Sendable {
             throw Refusal("engine", "\(cargo.config.name) is no engine")
         }
         for path in Array(entry.grants.values) + (entry.visible ?? []) { try EngineUse.check(FilePath(path)) }
+        guard manifest.server == nil else {
+            throw Refusal("engine", "\(entry.name) is a server that runs already; nothing of it is started")
+        }
         self.entry = entry
         self.cargo = cargo
         self.manifest = manifest
@@ -36,8 +39,10 @@ public struct ReadyEngine: Sendable {
     /// Requests of one model at once.
     public var slots: Int { max(1, min(EngineManifest.mostSlots, entry.slots ?? manifest.slots ?? EngineManifest.defaultSlots)) }
 
-    /// Whether one instance may serve several accounts.
-    public var isShared: Bool { entry.trusted == true && manifest.dataOnly == true }
+    /// Whether one instance of a cargo may serve several accounts. Never where it asks other models: whom it asks for must be clear.
+    public func isShared(_ config: CargoConfig) -> Bool {
+        entry.trusted == true && manifest.dataOnly == true && config.models == nil
+    }
 
     /// What can be asked of this very model here: what it can do of what the engine answers.
     func operations(of config: CargoConfig) -> [String] {
@@ -50,6 +55,7 @@ public struct ReadyEngine: Sendable {
     public func runs(_ config: CargoConfig) -> Bool {
         guard manifest.kinds.contains(config.kind) else { return false }
         if let engine = config.engine, engine != entry.name { return false }
+        if manifest.byName == true, config.engine == nil { return false }
         // A process brings its own program: an engine is only for those that ask for it.
         if config.kind == .process, config.engine == nil { return false }
         guard let formats = manifest.formats, let format = config.serving?.facts?.format else { return true }
@@ -100,6 +106,7 @@ public struct ReadyEngine: Sendable {
             case .gpuLayers: values[word.rawValue] = entry.gpus?.isEmpty == false ? "999" : "0"
             case .engine: values[word.rawValue] = EngineUse.folder
             case .name: values[word.rawValue] = config.name
+            case .models: values[word.rawValue] = EngineUse.models
             case .arguments, .environment, .embeddings: break
             }
         }

@@ -52,6 +52,8 @@ struct WarmPool: Sendable {
         /// It takes so many bytes of so many.
         case tooLarge(Int64, of: Int64)
         case busy
+        /// What is in use leaves no room for it, for longer than this request may wait.
+        case noRoom
         /// It could not be loaded; what it said.
         case failed(String)
         /// It failed lately: so many times, and is tried again in so many seconds.
@@ -83,6 +85,8 @@ struct WarmPool: Sendable {
         var id: UInt64
         var key: Key
         var since: Double
+        /// How long it may wait until its model begins to load, where not as long as all others.
+        var patience: Double?
     }
 
     private struct Failures {
@@ -120,7 +124,10 @@ struct WarmPool: Sendable {
 
     // MARK: Events
 
-    mutating func request(_ id: UInt64, _ key: Key, _ estimate: Need, now: Double) -> [Action] {
+    /// `patience`: of a request that another one waits for, whose model may be what holds the room.
+    mutating func request(
+        _ id: UInt64, _ key: Key, _ estimate: Need, patience: Double? = nil, now: Double
+    ) -> [Action] {
         let need = expected(key, estimate)
         if let total = tooLarge(need) { return [.refuse(request: id, total)] }
         if let rest = failures[key], rest.until - now > WarmPool.shortRest {
@@ -130,7 +137,7 @@ struct WarmPool: Sendable {
             return [.refuse(request: id, .busy)]
         }
         needs[key] = need
-        waiting.append(Waiting(id: id, key: key, since: now))
+        waiting.append(Waiting(id: id, key: key, since: now, patience: patience))
         return settle(now)
     }
 
@@ -207,6 +214,12 @@ struct WarmPool: Sendable {
             actions.append(.refuse(request: request.id, .busy))
         }
         waiting.removeAll { now - $0.since >= limits.wait }
+        let stuck = waiting.filter { request in
+            guard let patience = request.patience, now - request.since >= patience else { return false }
+            return !isComing(request.key)
+        }
+        for request in stuck { actions.append(.refuse(request: request.id, .noRoom)) }
+        waiting.removeAll { request in stuck.contains { $0.id == request.id } }
         if let idle = limits.idle {
             for (number, instance) in instances
             where instance.phase == .ready && instance.active.isEmpty && now - instance.lastUse >= idle {

@@ -25,7 +25,8 @@ public struct CargoSource: Hashable, Sendable {
     public var files: [String]?
 
     static let keys = [
-        "name", "version", "kind", "description", "licenses", "model", "engine", "command", "interface", "env", "job-env",
+        "name", "version", "kind", "description", "licenses", "model", "engine", "models", "command", "interface", "env",
+        "job-env",
         "image",
         "files", "resources", "network", "sandbox", "rootfs", "outputs", "pricing", "cache",
     ]
@@ -74,6 +75,7 @@ public struct CargoSource: Hashable, Sendable {
             config.engine = try engine.string()
             guard CargoName(try engine.string()) != nil else { throw engine.failure("an engine is publisher/name") }
         }
+        config.models = try top["models"].map(CargoSource.modelNames)
         files = try top["files"]?.list().map { try CargoSource.path($0) }
         model = try top["model"].map(CargoSource.model)
         image = try top["image"].map { try CargoSource.image($0, isRoot: config.rootfs == .layers) }
@@ -100,7 +102,10 @@ public struct CargoSource: Hashable, Sendable {
         }
         switch config.kind {
         case .process, .engine:
-            try need("command", "the program to run, such as [python3, main.py]")
+            // What an engine runs needs no program of its own, and a server that is there already is not started.
+            if config.engine == nil, config.engineManifest?.server == nil {
+                try need("command", "the program to run, such as [python3, main.py]")
+            }
             if config.kind == .engine {
                 try need("engine", "what it serves, such as {protocol: openai, kinds: [gguf], ready: {path: /health}}")
                 try refuse("network")
@@ -124,12 +129,31 @@ public struct CargoSource: Hashable, Sendable {
         if ![.process, .engine, .container].contains(config.kind), config.rootfs == .layers, let rootfs = top["rootfs"] {
             throw rootfs.failure("'rootfs: layers' does not belong to a \(config.kind.rawValue) cargo")
         }
+        if let models = top["models"], config.engine == nil || config.kind != .process {
+            throw models.failure("'models' belongs to a process cargo that names an engine, such as longshore/langchain")
+        }
         if let command = top["command"], try command.strings().isEmpty { throw command.failure("the command is empty") }
     }
 
     private static func path(_ value: YAMLValue) throws -> String {
         let text = try value.string()
         do { return try SafePath(text).text } catch let refusal as Refusal { throw value.failure(refusal.message) }
+    }
+
+    /// Most models that one cargo may ask.
+    private static let mostModels = 16
+
+    static func modelNames(_ value: YAMLValue) throws -> [String] {
+        let names = try value.list().map { item in
+            let name = try item.string()
+            guard (1...256).contains(name.utf8.count), name.unicodeScalars.allSatisfy({ $0.value > 32 && $0.value != 127 })
+            else { throw item.failure("a model is publisher/name, or the name that a model server of the host gives it") }
+            return name
+        }
+        guard (1...mostModels).contains(names.count), Set(names).count == names.count else {
+            throw value.failure("1 to \(mostModels) models are named, each once")
+        }
+        return names
     }
 
     private static func model(_ value: YAMLValue) throws -> Model {

@@ -11,6 +11,9 @@ public struct EngineUse: Sendable {
     public static let folder = "/engine"
     /// Where it listens.
     public static let socket = JobEnvironment.socket
+    /// Where models of the host are asked.
+    public static let models = "/job/models/" + modelSocketName
+    static let modelSocketName = "models.sock"
     /// Stands for the job's environment in a command.
     public static let environmentWord = "{" + EngineManifest.Word.environment.rawValue + "}"
 

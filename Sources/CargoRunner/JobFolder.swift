@@ -1,7 +1,9 @@
+internal import CLinux
 internal import CargoFiles
 internal import CargoSandbox
 internal import CargoStore
 internal import Glibc
+internal import Synchronization
 internal import SystemPackage
 
 /// The folder on this host behind one job: what it writes, and copies of what it could not read otherwise.
@@ -15,6 +17,10 @@ final class JobFolder: Sendable {
     let user: JobUser
     let output: FilePath
     let socketFolder: FilePath
+    /// The folder with the socket by which the job asks models of the host; nil where it asks none.
+    let modelFolder: FilePath?
+    /// Who listens on it, until somebody takes it.
+    let modelSocket: Mutex<CInt?>
     let inputShares: [SandboxSpec.Share]
     /// Whether the file system itself bounds the output.
     let hasQuota: Bool
@@ -52,8 +58,31 @@ final class JobFolder: Sendable {
             }
         }
         hasQuota = isBounded
+        let door = job.request.asksModels ? try JobFolder.modelSocket(in: folder, user: user) : nil
+        modelFolder = door?.folder
+        modelSocket = Mutex(door?.socket)
         inputShares = try JobFolder.inputs(
             job.request.inputs, in: folder, user: user, job.request.runsInContainer ? nil : sandbox)
+    }
+
+    deinit {
+        if let socket = modelSocket.withLock({ $0 }) { close(socket) }
+    }
+
+    /// Connections that may wait for being taken.
+    private static let modelBacklog: CInt = 16
+
+    /// The job's user alone may connect, and can change nothing in the folder.
+    private static func modelSocket(in folder: Folder, user: JobUser) throws -> (folder: FilePath, socket: CInt) {
+        try folder.makeFolder("models", permissions: 0o755)
+        let place = try folder.folder("models")
+        let owner = user.isSeparate ? user.id : geteuid()
+        let line = clinux_listen_beside(
+            place.descriptor.rawValue, EngineUse.modelSocketName, owner, JobFolder.modelBacklog)
+        guard line >= 0 else {
+            throw FileFailure("listen", place.path.appending(EngineUse.modelSocketName).string, Errno(rawValue: errno))
+        }
+        return (place.path, line)
     }
 
     /// Removes everything of the job from this host. Errors are left to `removeAbandoned` of a later job.

@@ -146,6 +146,10 @@ struct JobPlan {
         if program.interface == .http {
             spec.shares.append(.init(source: folder.socketFolder, target: "/job/run", isFolder: true, isWritable: true))
         }
+        if let models = folder.modelFolder {
+            spec.folders.append("/job/models")
+            spec.shares.append(.init(source: models, target: "/job/models", isFolder: true))
+        }
         spec.files["/job/params.json"] = parameters
         if config.interface == .stdioJSONL, request.engine == nil || config.kind == .wasm {
             spec.standardInput = parameters + [10]

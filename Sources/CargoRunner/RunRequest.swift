@@ -46,6 +46,8 @@ public struct RunRequest: Sendable {
     public var allowPrivateTargets = false
     /// What runs the cargo where it is a model or a module; only in our own sandbox.
     public var engine: EngineUse?
+    /// Hands a socket in by which the cargo asks models of this host: see `ServingJob.takeModelSocket`. Of serving cargos only.
+    public var asksModels = false
     /// Where it runs.
     public var backend = RunBackend.auto
     /// What the owner says about containers; nil: none run here.

@@ -2,6 +2,7 @@ internal import CLinux
 internal import CargoFiles
 internal import CargoSandbox
 internal import Glibc
+internal import Synchronization
 internal import SystemPackage
 
 /// A serving cargo while it runs: how it is reached, measured and ended.
@@ -9,9 +10,11 @@ public final class ServingJob: Sendable {
     private let process: ConfinedProcess
     /// The folder on this host that is `/job/run` inside; whoever is inside may put anything there.
     private let folder: Folder
+    private let job: JobFolder
 
     init(process: ConfinedProcess, folder: JobFolder) throws {
         self.process = process
+        job = folder
         self.folder = try Folder.open(folder.socketFolder)
     }
 
@@ -20,6 +23,18 @@ public final class ServingJob: Sendable {
 
     /// Bytes of memory that are in use inside, weights that are mapped from files included; nil where nothing counts them.
     public func memoryBytes() -> Int64? { process.memoryBytes() }
+
+    /// The listening socket by which it asks models of this host, where its request said that it does: the caller's from now
+    /// on, who closes it. Nil the second time.
+    public func takeModelSocket() -> CInt? {
+        job.modelSocket.withLock { socket in
+            defer { socket = nil }
+            return socket
+        }
+    }
+
+    /// Whether a process of this host is one of those inside.
+    public func contains(_ process: Int32) -> Bool { self.process.contains(process) }
 
     /// Asks for the end: SIGTERM now, SIGKILL after the request's grace.
     public func stop() { process.stop() }

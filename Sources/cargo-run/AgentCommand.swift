@@ -185,7 +185,6 @@ struct AgentCommand: AsyncParsableCommand {
             return handler
         }
         let logger = Logger(label: "cargo-run")
-        let found = try foundModels(logger)
         // One long poll, and for each slot a heartbeat, an upload and a pull at once; a claim and a heartbeat for each answer.
         let client = try settings.client(connections: 2 + 3 * slots + 8 + 2 * 64)
         var configuration = AgentConfiguration(
@@ -210,13 +209,15 @@ struct AgentCommand: AsyncParsableCommand {
         }
         configuration.logLimits = hostLimits.log
         configuration.diskRate = hostLimits.diskRate?.bytes
-        let house = try house(configuration, logger)
+        let found = try foundModels(configuration, logger)
+        let house = try house(configuration, beside: found, logger)
         let speeds = ModelSpeeds()
-        configuration.models = MeteredModels(ModelServices([house] + (found.map { [$0] } ?? [])), speeds: speeds)
+        configuration.models = MeteredModels(ModelServices([house, found]), speeds: speeds)
+        configuration.chainModels = house.asked
         configuration.meter = HostMeter(folder: configuration.home, speeds: speeds)
         let watch = AgentWatch(configuration, port: statusPort, logger: logger)
         // These hold nothing that must be put in order, so they simply end with the program.
-        let looking = Task { await found?.run() }
+        let looking = Task { await found.run() }
         let serving = Task { await house.run() }
         let showing = Task { await watch.run() }
         defer {
@@ -242,7 +243,9 @@ struct AgentCommand: AsyncParsableCommand {
     }
 
     /// The models of this host's store, behind the engines that its owner added.
-    private func house(_ configuration: AgentConfiguration, _ logger: Logger) throws -> EngineHouse {
+    private func house(
+        _ configuration: AgentConfiguration, beside found: EndpointService, _ logger: Logger
+    ) throws -> EngineHouse {
         let all = Int64(sysconf(Int32(_SC_PHYS_PAGES))) * Int64(sysconf(Int32(_SC_PAGESIZE)))
         let trust = configuration.trust
         // Read again at each load, so that a revocation holds at once; an agent never serves what nobody signed.
@@ -251,6 +254,7 @@ struct AgentCommand: AsyncParsableCommand {
             memory: modelMemory?.bytes ?? all / 4 * 3
         ) { .trusted(try TrustPolicy(contentsOf: trust)) }
         settings.vram = vram.map(\.bytes)
+        settings.beside = found
         if let modelIdle { settings.idle = modelIdle.value > 0 ? modelIdle.value : nil }
         settings.allowMissing = configuration.allowMissing
         settings.onChange = { change in
@@ -270,13 +274,15 @@ struct AgentCommand: AsyncParsableCommand {
         return EngineHouse(settings)
     }
 
-    /// The model servers that were here already, found or named.
-    private func foundModels(_ logger: Logger) throws -> EndpointService? {
+    /// The model servers that were here already: found, named here, or among the engines.
+    private func foundModels(_ configuration: AgentConfiguration, _ logger: Logger) throws -> EndpointService {
         var settings = EndpointService.Settings()
         settings.ports = noScan ? [] : EndpointService.usualPorts + scanPorts.filter { !EndpointService.usualPorts.contains($0) }
         settings.attached = try attached()
         settings.report = { logger.notice("\($0)") }
-        return settings.ports.isEmpty && settings.attached.isEmpty ? nil : EndpointService(settings)
+        let (store, list) = (try CargoStore(root: configuration.home), configuration.engines)
+        settings.named = { await EngineSet.load(store: store, list: list).servers.map(\.server) }
+        return EndpointService(settings)
     }
 
     /// `model=credits`, or credits alone for all others.

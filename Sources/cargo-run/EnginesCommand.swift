@@ -1,6 +1,7 @@
 import ArgumentParser
 import CargoArtifact
 import CargoClient
+import CargoEndpoints
 import CargoEngines
 import CargoFiles
 import CargoSigning
@@ -34,6 +35,7 @@ struct EnginesCommand: AsyncParsableCommand {
             var ready: Bool?
             var kinds: [CargoKind]?
             var reason: String?
+            var url: String?
             var program: HostProgram?
         }
 
@@ -43,6 +45,9 @@ struct EnginesCommand: AsyncParsableCommand {
             if json {
                 for engine in set.ready {
                     try CacheCommand.print(Line(engine: engine.entry.name, ready: true, kinds: engine.manifest.kinds))
+                }
+                for server in set.servers {
+                    try CacheCommand.print(Line(engine: server.entry.name, ready: true, url: "\(server.server.address)"))
                 }
                 for refused in set.refused {
                     try CacheCommand.print(Line(engine: refused.name, ready: false, reason: refused.reason))
@@ -55,11 +60,14 @@ struct EnginesCommand: AsyncParsableCommand {
                 let grants = engine.entry.grants.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" }
                 print("\(engine.entry.name)  ready  runs \(kinds)  \(grants.joined(separator: " "))")
             }
+            for server in set.servers { print("\(server.entry.name)  ready  server at \(server.server.address)") }
             for refused in set.refused { print("\(refused.name)  cannot be used: \(refused.reason)") }
             for program in HostProgram.found() {
                 print("found \(program.name) at \(program.path)\(program.build.map { " (\($0))" } ?? "")")
             }
-            if set.ready.isEmpty, set.refused.isEmpty { say("no engine was added yet; see 'cargo-run engines add --help'") }
+            if set.ready.isEmpty, set.servers.isEmpty, set.refused.isEmpty {
+                say("no engine was added yet; see 'cargo-run engines add --help'")
+            }
         }
     }
 
@@ -69,6 +77,8 @@ struct EnginesCommand: AsyncParsableCommand {
             discussion: """
                 cargo-run engines add cargos/engines/llama-cpp --grant llama-server
                 cargo-run engines add llama-cpp-1.0.0.cargo --grant xllamacpp=/opt/venv
+
+                cargo-run engines add cargos/engines/endpoint --url http://127.0.0.1:8000
 
                 A folder is packed with 'longshore pack' first; as its owner you need not sign it. '--grant NAME' alone takes the \
                 program of that name on PATH.
@@ -84,6 +94,8 @@ struct EnginesCommand: AsyncParsableCommand {
         @Option(name: .customLong("visible"), help: ArgumentHelp("A further file or folder that it may read.", valueName: "path"))
         var visible: [String] = []
 
+        @Option(help: "Where the server listens, of an engine that runs already; a folder of one's own may say it itself.")
+        var url: String?
         @Option(name: .customLong("gpu"), help: "A GPU that it may use, numbered from 0.") var gpus: [Int] = []
         @Option(help: "Requests of one model at once.") var slots: Int?
         @Flag(help: "Let one instance serve several accounts, where the engine says that it takes data alone.") var trusted =
@@ -125,7 +137,13 @@ struct EnginesCommand: AsyncParsableCommand {
             entry.gpus = gpus.isEmpty ? nil : gpus
             entry.slots = slots
             entry.trusted = trusted ? true : nil
-            _ = try ReadyEngine(entry, cargo: cargo)
+            if let server = cargo.config.engineManifest?.server {
+                entry.url = url ?? (isOwnFolder ? server.url : nil)
+                _ = try ServerEngine(entry, cargo: cargo)
+            } else {
+                if url != nil { throw Refusal("url", "\(entry.name) is started here; --url is for a server that runs already") }
+                _ = try ReadyEngine(entry, cargo: cargo)
+            }
             var list = try EngineList(contentsOf: EnginesCommand.file())
             list.add(entry)
             try list.write(to: EnginesCommand.file())
@@ -133,13 +151,18 @@ struct EnginesCommand: AsyncParsableCommand {
             print("\(cargo.config.name) \(cargo.digest)")
         }
 
+        /// A folder of one's own, whose word is its owner's.
+        private var isOwnFolder: Bool {
+            var isFolder = false
+            return FileManager.default.fileExists(atPath: engine, isDirectory: &isFolder) && isFolder
+        }
+
         private func stored(in store: CargoStore) async throws -> StoredCargo {
             if let digest = Digest(engine) { return try await store.cargo(digest, policy: try policy()) }
-            var isFolder = false
-            guard FileManager.default.fileExists(atPath: engine, isDirectory: &isFolder) else {
+            guard FileManager.default.fileExists(atPath: engine) else {
                 throw Refusal("engine", "there is no file or folder '\(engine)'")
             }
-            guard isFolder else { return try store.ingest(archive: FilePath(engine), policy: try policy()) }
+            guard isOwnFolder else { return try store.ingest(archive: FilePath(engine), policy: try policy()) }
             let archive = store.root.appending("engine-\(getpid()).cargo")
             defer { unlink(archive.string) }
             try PackProgram.pack(engine, to: archive)

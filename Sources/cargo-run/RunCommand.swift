@@ -212,9 +212,11 @@ struct RunCommand: AsyncParsableCommand {
             if stopper.stop() > 1, number == SIGINT { Glibc.exit(130) }
         }
         defer { withExtendedLifetime(signals) {} }
+        let memory = Int64(sysconf(Int32(_SC_PHYS_PAGES))) * Int64(sysconf(Int32(_SC_PAGESIZE)))
+        let models = EngineRunner.Models.stored(try policy(), memory: memory / 4 * 3)
         return try await withThrowingTaskGroup(of: RunOutcome?.self) { group in
             group.addTask {
-                try await EngineRunner(store: store, list: EnginesCommand.file()).run(request) { event in
+                try await EngineRunner(store: store, list: EnginesCommand.file(), models: models).run(request) { event in
                     do {
                         switch event {
                         case _ where json:

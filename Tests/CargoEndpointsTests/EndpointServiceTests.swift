@@ -121,6 +121,55 @@ import Testing
         }
     }
 
+    @Test func `a server that its owner describes is taken as described, and let go when it is not any more`() async throws {
+        try await ScriptedServer.run({ exchange in
+            switch exchange.path {
+            case "/v2/health/ready": try await exchange.answer("{}")
+            case "/v2/models/digits%2Fone/infer":
+                try await exchange.answer(#"{"model_name":"x","outputs":[]}"#)
+            default: try await exchange.answer("{}", status: "404 Not Found")
+            }
+        }) { port in
+            let described = Mutex<[NamedServer]>([])
+            var settings = settings([])
+            settings.named = { described.withLock { $0 } }
+            let service = EndpointService(settings)
+            await service.look()
+            #expect(await service.models().isEmpty)
+            var server = NamedServer(name: "me/triton", address: EndpointAddress(loopback: port), language: .openInference)
+            server.models = ["digits/one"]
+            server.slots = 7
+            described.withLock { [server] in $0 = [server] }
+            #expect(try await server.check() == ["digits/one"])
+            await service.look()
+            #expect(
+                await service.models() == [
+                    ServedModel(id: "digits/one", source: .endpoint, operations: [.infer], presence: .loaded, slots: 7)
+                ])
+            let answer = Answer()
+            _ = try await service.answer(
+                ModelRequest(operation: .infer, model: "digits/one", body: #"{"inputs":[]}"#), account: "a",
+                head: { answer.take(head: $0) }, body: { answer.take($0) })
+            #expect(answer.head?.status == 200)
+            // Another protocol than it speaks is no server.
+            server.language = .speaks(.ollama)
+            await #expect(throws: ModelFailure.self) { try await server.check() }
+            described.withLock { $0 = [] }
+            await service.look()
+            #expect(await service.models().isEmpty)
+        }
+    }
+
+    @Test func `a described Ollama lists its own models`() async throws {
+        try await ScriptedServer.run(EndpointServiceTests.ollama) { port in
+            var settings = settings([])
+            let server = NamedServer(name: "me/ollama", address: EndpointAddress(loopback: port), language: .speaks(.ollama))
+            settings.named = { [server] }
+            let models = await EndpointService(settings).models()
+            #expect(models.map(\.id).sorted() == ["all-minilm:latest", "llama3.2:latest"])
+        }
+    }
+
     @Test func whatWasFoundAnswersInOpenAIsShape() async throws {
         try await ScriptedServer.run(EndpointServiceTests.ollama) { ollama in
             try await ScriptedServer.run(EndpointServiceTests.lmStudio) { studio in

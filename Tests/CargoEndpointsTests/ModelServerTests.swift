@@ -57,6 +57,38 @@ import Testing
         }
     }
 
+    @Test func `an answer carries the name that was asked for, and nothing else of it changes`() async throws {
+        // The server's own name also stands where it is not the answer's: in texts, in lists, further in.
+        let before = #"{"choices":[{"model":"m","text":"\"model\":\"m\" \\"}],"x":["model","m"],"y":"model", "model" : "#
+        let after = #", "z":{"model":"m"}}"#
+        let whole = before + #""m""# + after
+        let named = before + #""acme/m""# + after
+        try await ScriptedServer.run { exchange in
+            if exchange.body.contains(#""stream":true"#) {
+                try await exchange.answer("data: \(whole)\n\ndata: [DONE]\n\n", type: "text/event-stream")
+            } else if exchange.path.contains("infer") {
+                try await exchange.answer(#"{"model_name":"m","outputs":[]}"#)
+            } else {
+                try await exchange.answer(exchange.body.contains("other") ? #"{"model":"another"}"# : whole)
+            }
+        } body: { port in
+            let server = ModelServer(.tcp(host: "127.0.0.1", port: port))
+            func said(_ request: ModelRequest) async throws -> Answer {
+                let answer = Answer()
+                _ = try await server.ask(request, into: answer)
+                return answer
+            }
+            let (one, streamed, other) = (
+                try await said(chat()), try await said(chat(stream: true)), try await said(chat("other"))
+            )
+            #expect(one.text == named)
+            #expect(streamed.events == [named, "[DONE]"])
+            #expect(other.text == #"{"model":"another"}"#)
+            let infer = try await said(ModelRequest(operation: .infer, model: "acme/m", body: #"{"inputs":[]}"#))
+            #expect(infer.text == #"{"model_name":"acme/m","outputs":[]}"#)
+        }
+    }
+
     @Test func whatWasCachedIsNotShown() async throws {
         let body =
             #"{"choices":[{"index":0}],"timings":{"cache_n":7},"usage":{"completion_tokens":1,"prompt_tokens":9,"prompt_tokens_details":{"cached_tokens":7}}}"#

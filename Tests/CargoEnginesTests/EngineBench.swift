@@ -40,7 +40,7 @@ final class EngineBench: Sendable {
         return try store.ingest(archive: archive, policy: .integrityOnly)
     }
 
-    func add(files: [String: String]) throws -> StoredCargo {
+    @discardableResult func add(files: [String: String]) throws -> StoredCargo {
         let folder = root.appending("source-\(UInt32.random(in: 0 ... .max))")
         try FileManager.default.createDirectory(atPath: folder.string, withIntermediateDirectories: true)
         for (name, text) in files { try text.write(toFile: folder.appending(name).string, atomically: true, encoding: .utf8) }
@@ -68,29 +68,81 @@ final class EngineBench: Sendable {
         try grant(try add(folder: "cargos/engines/onnxruntime"), ["onnxruntime": try EngineBench.venv("onnxruntime")])
     }
 
+    /// The engine for pictures, which stands on the same wheels.
+    func addImage() throws {
+        try grant(try add(folder: "cargos/engines/image"), ["onnxruntime": try EngineBench.venv("onnxruntime")])
+    }
+
+    func addTransformers() throws {
+        try grant(try add(folder: "cargos/engines/transformers"), ["transformers": try EngineBench.venv("transformers")])
+    }
+
+    func addLangChain() throws {
+        try grant(try add(folder: "cargos/engines/langchain"), ["langchain": try EngineBench.venv("langchain")])
+    }
+
+    /// A chain of its own for the LangChain engine, over the models that it names.
+    @discardableResult func addChain(_ text: String, name: String = "test/chain", models: [String]) throws -> StoredCargo {
+        try add(files: [
+            "cargo.yaml": """
+            name: \(name)
+            version: 1.0.0
+            kind: process
+            engine: longshore/langchain
+            models: [\(models.joined(separator: ", "))]
+            resources: {cpu: 1, memory: 1GiB, pids: 128, time: 10m}
+            """,
+            "chain.py": text,
+        ])
+    }
+
+    /// The generated Hugging Face model under another architecture, or with another chat template.
+    @discardableResult func addTalk(_ name: String, architecture: String? = nil, template: String? = nil) throws -> StoredCargo {
+        try EngineBench.makeExample("tiny-talk")
+        let folder = root.appending("talk-\(UInt32.random(in: 0 ... .max))")
+        _ = system("cp -r .build/cargos/tiny-talk '\(folder.string)'")
+        func change(_ file: String, _ old: String, _ new: String) throws {
+            let path = folder.appending(file).string
+            let text = try String(contentsOfFile: path, encoding: .utf8)
+            try text.replacing(old, with: new).write(toFile: path, atomically: true, encoding: .utf8)
+        }
+        try change("cargo.yaml", "longshore/tiny-talk", name)
+        if let architecture { try change("config.json", "LlamaForCausalLM", architecture) }
+        if let template {
+            try change("tokenizer_config.json", "{{ bos_token }}", template)
+        }
+        return try add(folder: folder)
+    }
+
+    static func makeExample(_ name: String) throws {
+        guard !FileManager.default.fileExists(atPath: ".build/cargos/\(name)/cargo.yaml") else { return }
+        guard system("scripts/cargos .build/cargos \(name) >/dev/null") == 0 else { throw Errno.noSuchFileOrDirectory }
+    }
+
     /// An example cargo with what its script generates.
     @discardableResult func addExample(_ name: String) throws -> StoredCargo {
-        if !FileManager.default.fileExists(atPath: ".build/cargos/\(name)/cargo.yaml") {
-            guard system("scripts/cargos .build/cargos \(name) >/dev/null") == 0 else { throw Errno.noSuchFileOrDirectory }
-        }
+        try EngineBench.makeExample(name)
         return try add(folder: FilePath(".build/cargos/\(name)"))
     }
 
-    /// An engine for GGUF cargos that is a small Python script.
-    func addScript(_ script: String, timeout: String = "5s", silence: String = "2s") throws {
+    /// An engine for GGUF cargos that is a small Python script. `more`: further lines of its manifest.
+    func addScript(
+        _ script: String, timeout: String = "5s", silence: String = "2s", kind: String = "gguf", more: String = ""
+    ) throws {
         let engine = try add(files: [
             "cargo.yaml": """
             name: test/script
             version: 1.0.0
             kind: engine
-            command: [/usr/bin/python3, "{engine}/main.py", "{socket}"]
+            command: [/usr/bin/python3, "{engine}/main.py", "{socket}", "{models}"]
             engine:
               protocol: openai
-              kinds: [gguf]
+              kinds: [\(kind)]
               operations: [chat/completions]
               ready: {path: /health, timeout: \(timeout)}
               silence: \(silence)
               slots: 4
+            \(more)
             """,
             "main.py": script,
         ])
@@ -169,6 +221,18 @@ final class Reply: Sendable {
 }
 
 extension EngineHouse {
+    /// Asks something whose answer comes whole.
+    func ask(
+        _ model: String, _ operation: ModelRequest.Operation, _ body: String, account: String = "one"
+    ) async throws -> JSONValue {
+        let reply = Reply()
+        _ = try await answer(
+            ModelRequest(operation: operation, model: model, body: body), account: account,
+            head: { head in reply.state.withLock { $0.status = head.status } },
+            body: { bytes in reply.state.withLock { $0.pieces.append(bytes) } })
+        return try StrictJSON.parse(Array(reply.text.utf8), limit: 64 << 20)
+    }
+
     /// Asks a chat model something; `onPiece` hears of each piece.
     func chat(
         _ model: String, _ prompt: String = "hello", account: String = "one", tokens: Int = 16, stream: Bool = true,

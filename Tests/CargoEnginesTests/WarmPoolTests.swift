@@ -34,9 +34,9 @@ import Testing
             }
         }
 
-        mutating func ask(_ key: WarmPool.Key, _ need: WarmPool.Need) -> UInt64 {
+        mutating func ask(_ key: WarmPool.Key, _ need: WarmPool.Need, patience: Double? = nil) -> UInt64 {
             defer { next += 1 }
-            carryOut(pool.request(next, key, need, now: now))
+            carryOut(pool.request(next, key, need, patience: patience, now: now))
             return next
         }
 
@@ -85,6 +85,27 @@ import Testing
         #expect(world.started.count == 2)
         world.carryOut(world.pool.ready(2, memory: nil, now: 0))
         #expect(world.admitted[other] == 2)
+    }
+
+    @Test func `two chains that wait for each other's room end with an error, and a load that takes long does not`() {
+        var world = World(memory: 20)
+        let chains = [world.ask(key("a"), .init(memory: 10)), world.ask(key("b"), .init(memory: 10))]
+        #expect(world.admitted.count == 2)
+        let asked = world.ask(key("m"), .init(memory: 10), patience: 60)
+        world.now = 59
+        world.carryOut(world.pool.tick(now: world.now))
+        #expect(world.refused.isEmpty)
+        world.now = 60
+        world.carryOut(world.pool.tick(now: world.now))
+        #expect(world.refused == [asked: .noRoom])
+        // The room comes, and the model loads for longer than whoever asks would wait for room.
+        world.holdsLoads = true
+        let patient = world.ask(key("m"), .init(memory: 10), patience: 60)
+        world.finish(chains[0])
+        #expect(world.started.last?.key == key("m"))
+        world.now = 200
+        world.carryOut(world.pool.tick(now: world.now))
+        #expect(world.refused[patient] == nil)
     }
 
     @Test func `models in use are drained for one that waits for long, and nobody before`() {

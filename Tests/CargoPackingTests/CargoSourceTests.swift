@@ -36,6 +36,36 @@ import Testing
         #expect(again == source.config)
     }
 
+    @Test func `what an engine runs needs no command, and names the models that it asks`() throws {
+        let head = "name: acme/x\nversion: 1.0.0\nkind: process\nengine: acme/chains\n"
+        let chain = try CargoSource(yaml: head + "models: [acme/one, llama3.2:latest]\n").config
+        #expect(chain.models == ["acme/one", "llama3.2:latest"] && chain.command == nil)
+        for wrong in [
+            "models: []", "models: [a, a]", "models: [\"a b\"]",
+            "models: [\(Array(0...16).map(String.init).joined(separator: ","))]",
+        ] {
+            #expect(throws: SourceFailure.self) { try CargoSource(yaml: head + wrong + "\n") }
+        }
+        #expect(throws: SourceFailure.self) { try CargoSource(yaml: self.head + "models: [acme/one]\n") }
+    }
+
+    @Test func `an engine may be a server that runs already`() throws {
+        let head = "name: acme/x\nversion: 1.0.0\nkind: engine\nengine:\n  "
+        let engine = try CargoSource(yaml: head + "{protocol: ollama, server: {url: 'http://127.0.0.1:11434'}, slots: 2}\n")
+            .config
+        #expect(engine.engineManifest?.server == .init(url: "http://127.0.0.1:11434") && engine.engineManifest?.kinds == [])
+        #expect(engine.command == nil && engine.engineManifest?.slots == 2)
+        for wrong in [
+            "{server: {}}", "{protocol: open-inference, server: {}}", "{protocol: openai, server: {}, kinds: [gguf]}",
+            "{protocol: openai, server: {port: 1}}", "{protocol: openai, server: {}, ready: {path: /x}}",
+        ] {
+            #expect(throws: SourceFailure.self) { try CargoSource(yaml: head + wrong + "\n") }
+        }
+        let named = "command: [a]\nengine: {kinds: [onnx], by-name: true, fields: [knob]}\n"
+        let manifest = try CargoSource(yaml: "name: acme/x\nversion: 1.0.0\nkind: engine\n" + named).config.engineManifest
+        #expect(manifest?.byName == true && manifest?.fields == ["knob"])
+    }
+
     @Test(arguments: [
         ("nmae: x\n", 5, 1, "unknown"), ("Interface: files\n", 5, 1, "did you mean 'interface'"),
         ("interface: tcp\n", 5, 12, "choose one of"),

@@ -4,6 +4,7 @@ import base64
 import numpy as np
 
 import png
+from wire import Wrong
 
 TYPES = {
     "BOOL": np.bool_, "UINT8": np.uint8, "UINT16": np.uint16, "UINT32": np.uint32, "UINT64": np.uint64, "INT8": np.int8,
@@ -18,10 +19,6 @@ ONNX = {
 }
 MOST_ELEMENTS = 1 << 26
 MOST_TOKENS = 8192
-
-
-class Wrong(Exception):
-    """The request asks for something that this model cannot do; the sentence goes to whoever asked."""
 
 
 class Model:
@@ -167,43 +164,3 @@ class Model:
         if any(p.shape != pictures[0].shape or list(p.shape) != [s or r for s, r in zip(shape[1:], p.shape)] for p in pictures):
             raise Wrong(f"the pictures are not of the size {shape[1:]} that the model takes")
         return {name: np.stack(pictures)}
-
-    def images(self, body, now):
-        if self.task != "text-to-image":
-            raise Wrong("this model paints no pictures")
-
-        def whole(key, least, most, default):
-            value = body.get(key, default)
-            if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-                raise Wrong(f"'{key}' is a whole number from {least} to {most}")
-            return value
-
-        prompt = body.get("prompt")
-        if not isinstance(prompt, str):
-            raise Wrong("'prompt' is missing")
-        sides = str(body.get("size") or "512x512").split("x")
-        if len(sides) != 2 or not all(s.isascii() and s.isdigit() and len(s) <= 4 for s in sides):
-            raise Wrong("'size' is WIDTHxHEIGHT, such as 512x512")
-        width, height = (int(s) for s in sides)
-        scale = int(self.metadata.get("latent-scale", "8"))
-        if not (64 <= width <= 1024 and 64 <= height <= 1024) or width % scale or height % scale:
-            raise Wrong(f"each side of a picture has 64 to 1024 pixels, a multiple of {scale}")
-        count, steps = whole("n", 1, 10, 1), whole("steps" if "steps" in body else "num_steps", 1, 100, 20)
-        seed = whole("seed", 0, 1 << 53, 0)
-        guidance = body.get("guidance_scale", 7.5)
-        if not isinstance(guidance, (int, float)) or not 0 <= guidance <= 100:
-            raise Wrong("'guidance_scale' is a number from 0 to 100")
-        ids = np.array([[b + 1 for b in prompt.encode()[:MOST_TOKENS]] or [0]], np.int64)
-        data = []
-        for number in range(count):
-            # Each picture of a batch has its own noise, which the seed and its place in the batch alone decide.
-            noise = np.random.Generator(np.random.PCG64([seed, number]))
-            channels = int(self.metadata.get("latent-channels", "4"))
-            latents = noise.standard_normal((1, channels, height // scale, width // scale)).astype(np.float32)
-            for step in range(steps):
-                left = np.array([1 - step / max(1, steps - 1) if steps > 1 else 0], np.float32)
-                feed = {"latents": latents, "prompt_ids": ids, "step": left, "guidance": np.array([guidance], np.float32)}
-                latents, image = self.session.run(["next_latents", "image"], feed)
-            pixels = (np.clip(image[0], 0, 1) * 255 + 0.5).astype(np.uint8).transpose(1, 2, 0)
-            data.append({"b64_json": base64.b64encode(png.write(pixels)).decode()})
-        return {"created": now, "data": data}
