@@ -2,7 +2,7 @@
 export LONGSHORE_STRICT := 1
 BUILD := .build/debug
 
-.PHONY: setup build test check format lint demo up down release bench chaos chaos-containers nat schemathesis fuzz test-vm clean
+.PHONY: setup build engines test check format lint demo up down release bench chaos chaos-containers nat schemathesis fuzz test-vm clean
 
 ## Install what the project needs from the system, and Python wheels for the tests.
 setup:
@@ -11,8 +11,12 @@ setup:
 build: setup
 	swift build --build-tests
 
-test: build
+test: build engines
 	@scripts/test
+
+## Python environments of the large engines (PyTorch, LangChain), for the tests: a gigabyte and a minute.
+engines: setup
+	@for engine in transformers langchain; do scripts/engine-venv $$engine; done
 
 format:
 	swift format --in-place --recursive --parallel Package.swift Plugins Sources Tests

@@ -153,7 +153,8 @@ import Testing
             }
             #expect(reply.status == 200)
             #expect(!reply.text.contains("[DONE]"))
-            #expect(try await house.chat("test/chain").reply.text.hasSuffix("data: [DONE]\n\n"))
+            let again = try await house.chat("test/chain")
+            #expect(again.reply.text.hasSuffix("data: [DONE]\n\n"))
         }
     }
 
@@ -172,7 +173,8 @@ import Testing
             }
             // Nobody asks the model any more.
             while house.activeRequests > 0 { await Task.yield() }
-            #expect(try await house.chat("test/chain").reply.text.hasSuffix("data: [DONE]\n\n"))
+            let again = try await house.chat("test/chain")
+            #expect(again.reply.text.hasSuffix("data: [DONE]\n\n"))
         }
     }
 

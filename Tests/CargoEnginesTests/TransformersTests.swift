@@ -96,7 +96,8 @@ import Testing
             }
             #expect(reply.status == 200)
             #expect(!reply.text.contains("[DONE]"))
-            #expect(try await house.chat("longshore/tiny-talk").reply.text.hasSuffix("data: [DONE]\n\n"))
+            let again = try await house.chat("longshore/tiny-talk")
+            #expect(again.reply.text.hasSuffix("data: [DONE]\n\n"))
         }
     }
 
@@ -112,7 +113,8 @@ import Testing
                 }
             }
             _ = await first.result
-            #expect(try await house.chat("longshore/tiny-talk", tokens: 4).usage?.completionTokens == 4)
+            let again = try await house.chat("longshore/tiny-talk", tokens: 4)
+            #expect(again.usage?.completionTokens == 4)
         }
     }
 

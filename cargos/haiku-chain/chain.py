@@ -9,23 +9,32 @@ PROMPT = ChatPromptTemplate.from_messages([
 ])
 # Words of each line, as near to five, seven and five syllables as counting words comes.
 LINES = [3, 4, 3]
+# Letters after which a word ends anyway: a model of random weights seldom says a space.
+LONGEST = 12
+
+
+def words(parts):
+    """Each word as soon as it is whole."""
+    word = ""
+    for letter in (letter for part in parts for letter in part):
+        isspace = letter.isspace()
+        word += "" if isspace else letter
+        if word and (isspace or len(word) == LONGEST):
+            yield word
+            word = ""
+    if word:
+        yield word
 
 
 def lines(parts):
     """Three lines of words; the rest of what the model says is left out."""
-    rest, line, count = "", 0, 0
-    for part in parts:
-        *words, rest = (rest + part).split(" ")
-        for word in filter(None, words):
-            count += 1
-            isend = count == LINES[line]
-            yield word + ("\n" if isend else " ")
-            if isend:
-                line, count = line + 1, 0
-            if line == len(LINES):
+    said = words(parts)
+    for count in LINES:
+        for place in range(count):
+            word = next(said, None)
+            if word is None:
                 return
-    if rest:
-        yield rest + "\n"
+            yield word + ("\n" if place + 1 == count else " ")
 
 
 def chain(model):

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import httpx
+import openai
 from langchain_core.callbacks import UsageMetadataCallbackHandler
 from langchain_core.messages import AIMessage, BaseMessage, convert_to_messages
 from langchain_core.runnables import Runnable
@@ -79,6 +80,14 @@ def pieces(chain, given, config):
             yield text(piece)
 
 
+def refusal(error):
+    """What the host said of a model that was asked, in its own sentence."""
+    told = error.body if isinstance(error.body, dict) else {}
+    # A model that is not found is no chain that is not found.
+    status = error.status_code if error.status_code in (400, 503, 504) else 502
+    return Wrong(f"the chain's model did not answer: {str(told.get('message') or error.status_code)[:300]}", status)
+
+
 def chat(build, models):
     serial = 0
 
@@ -110,10 +119,13 @@ def chat(build, models):
 
         if body.get("stream") is not True:
             said = ""
-            for piece in made:
-                if isgone():
-                    raise Gone
-                said += piece
+            try:
+                for piece in made:
+                    if isgone():
+                        raise Gone
+                    said += piece
+            except openai.APIStatusError as error:
+                raise refusal(error) from error
             choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": said}}
             return head | {"object": "chat.completion", "choices": [choice], "usage": usage()}
 
@@ -123,14 +135,17 @@ def chat(build, models):
                 return head | {"object": "chat.completion.chunk", "choices": [choice]}
 
             begun = False
-            for piece in made:
-                if isgone():
-                    raise Gone
-                if not begun:
-                    begun = True
-                    yield event({"role": "assistant", "content": ""})
-                if piece:
-                    yield event({"content": piece})
+            try:
+                for piece in made:
+                    if isgone():
+                        raise Gone
+                    if not begun:
+                        begun = True
+                        yield event({"role": "assistant", "content": ""})
+                    if piece:
+                        yield event({"content": piece})
+            except openai.APIStatusError as error:
+                raise refusal(error) from error
             yield event({}, "stop")
             if (body.get("stream_options") or {}).get("include_usage"):
                 yield head | {"object": "chat.completion.chunk", "choices": [], "usage": usage()}

@@ -17,6 +17,10 @@ MOST_CONNECTIONS = 64
 class Wrong(Exception):
     """The request asks for something that this model cannot do; the sentence goes to whoever asked."""
 
+    def __init__(self, message, status=400):
+        super().__init__(message)
+        self.status = status
+
 
 class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     daemon_threads = True
@@ -114,7 +118,7 @@ class Handler(BaseHTTPRequestHandler):
             events = None if isinstance(answer, dict) else iter(answer)
             first = None if events is None else next(events, None)
         except Wrong as wrong:
-            return self.refuse(400, str(wrong))
+            return self.refuse(wrong.status, str(wrong))
         except Exception as error:
             print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
             return self.refuse(500, "the model failed on this request")
@@ -128,6 +132,8 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(b"data: [DONE]\n\n")
         except (BrokenPipeError, ConnectionError, TimeoutError):
             pass
+        except Wrong as wrong:
+            self.event(fault(str(wrong), wrong.status))
         except Exception as error:
             print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
             self.event(fault("the model failed in the middle of its answer", 500))
