@@ -342,6 +342,18 @@ public final class EngineHouse: ModelService {
         return LoadProgress(phase: "loading", current: min(total, instance?.memoryBytes() ?? 0), total: total)
     }
 
+    /// How far each model is that is being loaded now, by its name.
+    public func loads() -> [String: LoadProgress] {
+        let coming = state.withLock { state in
+            state.loads.filter { state.pool.instances[$0.key]?.phase == .loading }.map { $0.value }
+        }
+        return coming.reduce(into: [:]) { loads, load in
+            let total = EngineHouse.weightBytes(load.book)
+            loads[load.book.config.name] = LoadProgress(
+                phase: "loading", current: min(total, load.instance?.memoryBytes() ?? 0), total: total)
+        }
+    }
+
     private static func weightBytes(_ book: ModelShelf.Book) -> Int64 {
         Int64(clamping: book.config.serving?.facts?.weightBytes ?? 0)
     }

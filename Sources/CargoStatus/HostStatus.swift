@@ -13,8 +13,30 @@ public struct HostStatus: Hashable, Sendable, Codable {
     public var jobs: [String]
     public var models: [ServedModel]
     public var metrics: HostMetrics
+    /// Models on their way into memory, at most `mostJobs`.
+    public var loads: [Load]?
 
     public static let mostJobs = 256
+
+    /// How far a model is on its way into memory.
+    public struct Load: Hashable, Sendable, Codable {
+        public var model: String
+        /// Bytes of its weights in memory, of all of them.
+        public var current: Int64
+        public var total: Int64
+
+        public init(model: String, current: Int64, total: Int64) {
+            self.model = model
+            self.current = current
+            self.total = total
+        }
+    }
+
+    /// A model's state in one or two words: `stored`, `load 40%`, `loaded`.
+    func state(of model: ServedModel) -> String {
+        guard let load = loads?.first(where: { $0.model == model.id }) else { return model.presence.rawValue }
+        return "load \(load.total > 0 ? 100 * min(load.current, load.total) / load.total : 0)%"
+    }
 
     /// The time as `at` writes it.
     public static func now() -> String { Date().ISO8601Format() }

@@ -59,7 +59,7 @@ enum StatusPage {
                 <div class="scroll"><table><tr><th>Model</th><th>From</th><th>Answers</th><th>State</th><th class="n">Busy</th>\
                 <th class="n">Tokens/s</th><th class="n">First token</th><th class="n">Asked</th><th class="n">Failed</th></tr>
                 """
-            for model in status.models.prefix(500) { page += row(model, metrics.models[model.id]) }
+            for model in status.models.prefix(500) { page += row(model, status.state(of: model), metrics.models[model.id]) }
             page += "</table></div>"
         }
         if !status.jobs.isEmpty {
@@ -73,11 +73,11 @@ enum StatusPage {
         return "<div class=\"card\"><span>\(text(title))</span><b>\(text(value))</b>\(meter)<span>\(text(note))</span></div>"
     }
 
-    private static func row(_ model: ServedModel, _ speed: ModelSpeed?) -> String {
+    private static func row(_ model: ServedModel, _ state: String, _ speed: ModelSpeed?) -> String {
         let failures = speed?.failures ?? 0
         return """
             <tr><td>\(text(model.id))</td><td>\(model.source.rawValue)</td><td>\(text(Shown.operations(model)))</td>\
-            <td class="\(model.presence.rawValue)">\(model.presence.rawValue)</td><td class="n">\(model.active) of \(model.slots)</td>\
+            <td class="\(model.presence.rawValue)">\(state)</td><td class="n">\(model.active) of \(model.slots)</td>\
             <td class="n">\(speed?.tokensPerSecond.map { Shown.tenths($0) } ?? "–")</td>\
             <td class="n">\(speed?.firstTokenMS.map { Shown.tenths($0) + " ms" } ?? "–")</td>\
             <td class="n">\(speed?.requests ?? 0)</td><td class="n\(failures > 0 ? " bad" : "")">\(failures)</td></tr>

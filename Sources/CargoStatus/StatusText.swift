@@ -35,7 +35,7 @@ public enum StatusText {
                 let speed = metrics.models[model.id]
                 lines.append(
                     row(
-                        name, column, model.presence.rawValue, "\(model.active)/\(model.slots)",
+                        name, column, status.state(of: model), "\(model.active)/\(model.slots)",
                         speed?.tokensPerSecond.map { Shown.tenths($0) } ?? "–",
                         speed?.firstTokenMS.map { Shown.tenths($0) + " ms" } ?? "–", "\(speed?.requests ?? 0)",
                         "\(speed?.failures ?? 0)"))

@@ -215,7 +215,7 @@ struct AgentCommand: AsyncParsableCommand {
         configuration.models = MeteredModels(ModelServices([house, found]), speeds: speeds)
         configuration.chainModels = house.asked
         configuration.meter = HostMeter(folder: configuration.home, speeds: speeds)
-        let watch = AgentWatch(configuration, port: statusPort, logger: logger)
+        let watch = AgentWatch(configuration, house: house, port: statusPort, logger: logger)
         // These hold nothing that must be put in order, so they simply end with the program.
         let looking = Task { await found.run() }
         let serving = Task { await house.run() }

@@ -1,6 +1,7 @@
 import CargoAgent
 import CargoClient
 import CargoEndpoints
+import CargoEngines
 import CargoFiles
 import CargoMeter
 import CargoStatus
@@ -14,9 +15,11 @@ struct AgentWatch: Sendable {
     private let configuration: AgentConfiguration
     private let port: Int
     private let logger: Logger
+    private let house: EngineHouse
 
-    init(_ configuration: AgentConfiguration, port: Int, logger: Logger) {
+    init(_ configuration: AgentConfiguration, house: EngineHouse, port: Int, logger: Logger) {
         self.configuration = configuration
+        self.house = house
         self.port = port
         self.logger = logger
     }
@@ -38,11 +41,16 @@ struct AgentWatch: Sendable {
             try Folder.open(configuration.home.appending("agent").appending("jobs")).names(limit: HostStatus.mostJobs).names
                 .sorted()
         }
-        return HostStatus(
+        let loads = house.loads().sorted { $0.key < $1.key }.prefix(HostStatus.mostJobs).map { model, load in
+            HostStatus.Load(model: model, current: load.current, total: load.total)
+        }
+        var status = HostStatus(
             name: configuration.name, coordinator: configuration.coordinator.url, at: HostStatus.now(),
             slots: configuration.slots,
             jobs: jobs ?? [], models: await configuration.models?.models() ?? [],
             metrics: await configuration.meter?.current() ?? HostMetrics())
+        status.loads = loads.isEmpty ? nil : loads
+        return status
     }
 }
 

@@ -194,6 +194,29 @@ import Testing
         }
     }
 
+    @Test func `a GGUF model that pools makes vectors of texts, and is offered for nothing else`() async throws {
+        let bench = try EngineBench()
+        try bench.addLlama()
+        // The example's model, but for the line that makes it a chat.
+        let folder = bench.root.appending("vectors").string
+        let made = system(
+            """
+            mkdir -p '\(folder)' && sed 's/add_chat_template(TEMPLATE)/add_pooling_type(gguf.PoolingType.MEAN)/' \
+            cargos/tiny-chat/make.py > '\(folder)/make.py' && .build/venv/bin/python '\(folder)/make.py' '\(folder)' \
+            && rm '\(folder)/make.py' && sed 's/tiny-chat/vectors/' cargos/tiny-chat/cargo.yaml > '\(folder)/cargo.yaml'
+            """)
+        #expect(made == 0)
+        _ = try bench.add(folder: FilePath(folder))
+        try await bench.withHouse { house in
+            #expect(await house.models().map(\.operations) == [[.embeddings]])
+            let answer = try await ask(
+                house, "longshore/vectors", .embeddings, #"{"input":["the cat sleeps","the cat slept"]}"#)
+            let rows = (answer.member("data")?.items ?? []).map { ($0.member("embedding")?.items ?? []).compactMap(\.double) }
+            #expect(rows.map(\.count) == [64, 64])
+            #expect(rows.first != rows.last)
+        }
+    }
+
     @Test func `a module that takes too long is ended`() async throws {
         let bench = try EngineBench()
         try addWasm(bench, "wasmkit")

@@ -32,6 +32,17 @@ import Testing
         #expect(StatusText.lines(StatusTests.status, width: 30).allSatisfy { $0.count <= 30 })
     }
 
+    @Test func `a model that is being loaded shows how far it is`() {
+        var status = StatusTests.status
+        #expect(!StatusText.lines(status, width: 200).contains { $0.contains("load 40%") })
+        status.loads = [.init(model: "sea", current: 4 << 30, total: 10 << 30)]
+        let line = StatusText.lines(status, width: 200).first { $0.hasPrefix("sea") }
+        #expect(line?.contains("load 40%") == true)
+        #expect(StatusPage.html(status).contains(">load 40%</td>"))
+        status.loads = [.init(model: "sea", current: 4, total: 0)]
+        #expect(StatusText.lines(status, width: 200).contains { $0.contains("load 0%") })
+    }
+
     @Test func `whatever a name holds is text on the page, which asks for nothing from anywhere`() {
         let page = StatusPage.html(StatusTests.status)
         #expect(page.contains("NVIDIA &lt;script&gt;alert(1)&lt;/script&gt;"))
