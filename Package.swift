@@ -281,7 +281,7 @@ let package = Package(
         .testTarget(
             name: "CargoBlobsTests", dependencies: ["CargoArtifact", "CargoBlobs", "CargoFiles", "CargoStore", system],
             exclude: ["s3_server.py"], swiftSettings: settings),
-        tests("CargoQueueTests", ["CargoQueue", "CargoArtifact", "CargoScheduler", "CargoWire", system]),
+        tests("CargoQueueTests", ["CargoQueue", "CargoArtifact", "CargoScheduler", "CargoWire", "TestStage", system]),
         tests(
             "CargoWebhooksTests",
             [
@@ -294,7 +294,7 @@ let package = Package(
             "CargoGatewayTests",
             [
                 "CargoArtifact", "CargoClient", "CargoCoordinator", "CargoGateway", "CargoQueue", "CargoTunnel", "CargoSigning",
-                "CargoWire",
+                "CargoWire", "TestStage",
                 logging, nio, system,
                 .product(name: "AsyncHTTPClient", package: "async-http-client"),
                 .product(name: "NIOHTTP1", package: "swift-nio"),

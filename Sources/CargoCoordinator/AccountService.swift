@@ -14,7 +14,8 @@ struct AccountService: Service {
     func run() async throws {
         await cancelWhenGracefulShutdown {
             while !Task.isCancelled {
-                try? await Task.sleep(for: interval)
+                // At once when another coordinator says so: a host may register there and ask here.
+                _ = await queue.accountsChanged.wait(seconds: interval / .seconds(1))
                 await round()
             }
         }

@@ -28,6 +28,9 @@ public struct CoordinatorSettings: Sendable {
     public var store = StoreSettings()
     /// A PostgreSQL database (anything libpq reads); nil: SQLite in the data folder.
     public var database: String?
+    /// Where the other coordinators on the same database reach this one; nil: where it listens, by the machine's name if it
+    /// listens on all its addresses.
+    public var advertise: String?
     /// Where the blobs of jobs lie; nil: in the data folder.
     public var blobs: (S3Place, S3Credentials)?
     /// Addresses that callbacks may go to besides the public ones.
@@ -49,6 +52,7 @@ public struct Coordinator: Sendable {
     private let gateway: Gateway
     private let courier: Courier
     private let retention: RetentionService
+    private let peerClient: PeerClient?
     /// The admin key, when this start made it: shown once.
     public let newAdminKey: String?
 
@@ -74,8 +78,13 @@ public struct Coordinator: Sendable {
         let bell = Doorbell()
         hooks.onWebhook = { bell.ring(.work) }
         if let database = settings.database {
-            queue = try await JobQueue(folder: settings.data, database: database, settings: settings.store, hooks: hooks)
+            var store = settings.store
+            store.coordinator = try folder.identity()
+            let client = PeerClient()
+            peerClient = client
+            queue = try await JobQueue(folder: settings.data, database: database, settings: store, hooks: hooks, calls: client)
         } else {
+            peerClient = nil
             queue = try await JobQueue(folder: settings.data, settings: settings.store, hooks: hooks)
         }
         let store = try BlobStore(root: settings.data.appending("store"))
@@ -121,7 +130,7 @@ public struct Coordinator: Sendable {
     /// Serves until SIGTERM or SIGINT; `onReady` gets the address once it is bound.
     public func run(onReady: @escaping @Sendable (String) -> Void) async throws {
         signal(SIGPIPE, SIG_IGN)
-        let (folder, host, logger) = (folder, settings.host, logger)
+        let (folder, host, logger, queue, advertise) = (folder, settings.host, logger, queue, settings.advertise)
         var http = HTTP1Channel.Configuration(
             additionalChannelHandlers: [CloseWhenPeerCloses()], idleTimeout: .seconds(Coordinator.idleSeconds))
         http.httpDecoder = .init(maxHeaderFieldSize: 32 << 10, maxHeaderListSize: 64 << 10, maxHeaderFieldCount: 200)
@@ -143,6 +152,7 @@ public struct Coordinator: Sendable {
                 } catch {
                     logger.error("the address could not be written", metadata: ["error": "\(error)"])
                 }
+                queue.peers?.advertise(advertise ?? Self.advertised(address, listening: host))
                 StartupPages.giveBack()
                 onReady(address)
             }, logger: logger)
@@ -157,9 +167,23 @@ public struct Coordinator: Sendable {
                 .init(service: DrainService(queue: queue, tunnels: gateway.tunnels, limit: limit)),
             ],
             gracefulShutdownSignals: [.sigterm, .sigint], logger: logger)
+        if let peerClient {
+            configuration.services.append(.init(service: PeerService(queue: queue, client: peerClient, logger: logger)))
+        }
         configuration.maximumGracefulShutdownDuration = .seconds(settings.shutdownSeconds)
         defer { close() }
         try await ServiceGroup(configuration: configuration).run()
+    }
+}
+
+extension Coordinator {
+    /// An address that another machine can use: every address of this one is its name.
+    static func advertised(_ address: String, listening host: String) -> String {
+        guard ["0.0.0.0", "::", "*"].contains(host), let colon = address.lastIndex(of: ":") else { return address }
+        var name = [CChar](repeating: 0, count: 256)
+        guard gethostname(&name, name.count - 1) == 0 else { return address }
+        let text = String(decoding: name.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        return "http://\(text)\(address[colon...])"
     }
 }
 

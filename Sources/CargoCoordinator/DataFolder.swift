@@ -1,4 +1,5 @@
 import CargoFiles
+import CargoQueue
 import CargoWire
 import SystemPackage
 
@@ -91,6 +92,26 @@ final class DataFolder: Sendable {
 
     private static let keyName = "admin.key"
     private static let addressName = "address"
+
+    private static let identityName = "coordinator.id"
+
+    /// Who this coordinator is among those that share a database: logs lie on its disk under this name, so it stays.
+    func identity() throws -> String {
+        if (try? folder.status(DataFolder.identityName)) != nil {
+            let bytes = try File.contents(of: path.appending(DataFolder.identityName), limit: 64)
+            let known = String(decoding: bytes.prefix { $0 != 10 }, as: UTF8.self)
+            let isHex = known.utf8.allSatisfy { (48...57).contains($0) || (97...102).contains($0) }
+            guard known.utf8.count == 32, isHex else {
+                throw Unusable(
+                    description:
+                        "\(path.appending(DataFolder.identityName)) is damaged: restore it, because logs lie under this name.")
+            }
+            return known
+        }
+        let fresh = hexadecimal((0..<16).map { _ in UInt8.random(in: .min ... .max) })
+        try folder.writeDurably(DataFolder.identityName, Array((fresh + "\n").utf8))
+        return fresh
+    }
 
     var hasAdminKey: Bool { (try? folder.status(DataFolder.keyName)) != nil }
 

@@ -39,8 +39,9 @@ struct RetentionService: Service {
         while !Task.isCancelled {
             let expired = try await queue.expire()
             for hex in expired.blobs { try await collect(hex) }
-            if !expired.isFull { return }
+            if !expired.isFull { break }
         }
+        try await queue.sweepLogs()
     }
 
     private func collect(_ hex: String) async throws {

@@ -218,5 +218,6 @@ enum GatewayHeader {
     static let lastEventID = HTTPField.Name("Last-Event-ID")!
     static let contentSecurityPolicy = HTTPField.Name("Content-Security-Policy")!
     static let contentTypeOptions = HTTPField.Name("X-Content-Type-Options")!
+    static let peer = HTTPField.Name(Peers.header)!
     static let accelBuffering = HTTPField.Name("X-Accel-Buffering")!
 }

@@ -101,37 +101,32 @@ extension Gateway {
             var content: String?
         }
         let queue = queue
-        return try await blocking { () -> String? in
-            var reader = LogReader()
-            var text = ""
-            var rest: [UInt8] = []
-            while text.utf8.count < Gateway.largestResult,
-                let piece = try queue.logBytes(key, attempt: attempt, stream: .event, from: &reader)
-            {
-                rest += piece
-                while let end = rest.firstIndex(of: 10) {
-                    if let token = try? JSONDecoder().decode(Token.self, from: Data(rest[..<end])), token.type == "token" {
-                        text += token.content ?? ""
-                    }
-                    rest.removeFirst(end + 1)
+        var reader = LogReader()
+        var text = ""
+        var rest: [UInt8] = []
+        while text.utf8.count < Gateway.largestResult,
+            let piece = try await queue.logBytes(key, attempt: attempt, stream: .event, from: &reader)
+        {
+            rest += piece
+            while let end = rest.firstIndex(of: 10) {
+                if let token = try? JSONDecoder().decode(Token.self, from: Data(rest[..<end])), token.type == "token" {
+                    text += token.content ?? ""
                 }
+                rest.removeFirst(end + 1)
             }
-            return text.isEmpty ? nil : text
         }
+        return text.isEmpty ? nil : text
     }
 
     /// What the job printed, or the model answered: as JSON where it is JSON, else as text.
     func whatItSaid(_ key: JobKey, _ attempt: Int, isRequest: Bool) async throws -> JSONValue {
         let queue = queue
-        let bytes = try await blocking { () -> [UInt8] in
-            var reader = LogReader()
-            var bytes: [UInt8] = []
-            while bytes.count < Gateway.largestResult,
-                let piece = try queue.logBytes(key, attempt: attempt, stream: isRequest ? .answer : .stdout, from: &reader)
-            {
-                bytes += piece
-            }
-            return bytes
+        var reader = LogReader()
+        var bytes: [UInt8] = []
+        while bytes.count < Gateway.largestResult,
+            let piece = try await queue.logBytes(key, attempt: attempt, stream: isRequest ? .answer : .stdout, from: &reader)
+        {
+            bytes += piece
         }
         if bytes.isEmpty, let said = try await tokens(key, attempt) { return .string(said) }
         if let value = try? StrictJSON.parse(bytes, limit: Gateway.largestResult) { return value }

@@ -34,51 +34,82 @@ extension Gateway {
         router.post("/jobs/:id/heartbeat") { request, context in
             let principal = try caller(request, .host)
             let bytes = try await bytes(of: request, limit: Gateway.largestReport)
-            return try Answer.json(try await heartbeat(try jobID(context), bytes, principal))
+            return try await heartbeat(try jobID(context), bytes, principal).response
         }
         router.put("/jobs/:id/outputs/**") { request, context in try await putOutput(request, context) }
         router.get("/jobs/:id/files/**") { request, context in try await inputFile(request, context) }
         router.post("/jobs/:id/complete") { request, context in
             let principal = try caller(request, .host)
             let bytes = try await bytes(of: request, limit: Gateway.largestReport)
-            return Answer.json(try await complete(try jobID(context), bytes, principal))
+            return try await complete(try jobID(context), bytes, principal).response
         }
         router.post("/jobs/:id/fail") { request, context in
             let principal = try caller(request, .host)
             let bytes = try await bytes(of: request, limit: 1 << 20)
-            return Answer.json(try await fail(try jobID(context), bytes, principal))
+            return try await fail(try jobID(context), bytes, principal).response
         }
     }
 
     // MARK: What REST and the tunnel call
 
-    func heartbeat(_ id: JobID, _ bytes: [UInt8], _ principal: Principal) async throws -> HeartbeatReply {
-        let beat = try Gateway.read(Heartbeat.self, from: bytes, limit: Gateway.largestReport)
+    /// - Parameter passedOn: another coordinator got it, and takes this one for the keeper of the log.
+    func heartbeat(
+        _ id: JobID, _ bytes: [UInt8], _ principal: Principal, passedOn: Bool = false
+    ) async throws -> HostReply {
+        var beat = try Gateway.read(Heartbeat.self, from: bytes, limit: Gateway.largestReport)
         try check(beat.lease, principal)
         try check(beat)
-        return try await queue.heartbeat(id, fitting(beat))
+        let first = beat.logs?.map(\.offset).min()
+        switch try await queue.place(of: id, beat.lease, from: first) {
+        case .here(let base): return try HostReply(try await queue.heartbeat(id, fitting(beat), base: base))
+        case .at(let url) where !passedOn:
+            if let reply = await pass(bytes, to: url, "heartbeat", id, principal) { return reply }
+        case .at, .nowhere: break
+        }
+        // The lease is renewed all the same; the host keeps its bytes.
+        (beat.logs, beat.answer, beat.progress) = (nil, nil, nil)
+        beat.state = nil
+        var reply = try await queue.heartbeat(id, beat)
+        reply.durableOffset = first ?? 0
+        return try HostReply(reply)
     }
 
-    func complete(_ id: JobID, _ bytes: [UInt8], _ principal: Principal) async throws -> Job {
+    func complete(
+        _ id: JobID, _ bytes: [UInt8], _ principal: Principal, passedOn: Bool = false
+    ) async throws -> HostReply {
         let completion = try Gateway.read(Completion.self, from: bytes, limit: Gateway.largestReport)
         try check(completion.lease, principal)
         try check(completion)
+        var base: Int64 = 0
+        switch try await queue.place(of: id, completion.lease, from: completion.logBytes ?? 0) {
+        case .here(let known): base = known
+        case .at(let url) where !passedOn:
+            guard let reply = await pass(bytes, to: url, "complete", id, principal) else { throw GatewayError.keeperAway }
+            return reply
+        case .at, .nowhere: throw GatewayError.keeperAway
+        }
         do {
-            return JobView.job(try await queue.complete(id, completion), JobResult())
+            return HostReply(JobView.job(try await queue.complete(id, completion, base: base), JobResult()))
         } catch JobQueue.CompletionError.logMissing where !disk.admits(Int64(Gateway.largestReport), .runningWork) {
             // The host has those bytes and keeps them: it comes again when there is room for them.
             throw GatewayError.diskFull
         }
     }
 
-    func fail(_ id: JobID, _ bytes: [UInt8], _ principal: Principal) async throws -> Job {
+    func fail(_ id: JobID, _ bytes: [UInt8], _ principal: Principal, passedOn: Bool = false) async throws -> HostReply {
         let failure = try StrictJSON.decode(Failure.self, from: bytes, limit: 1 << 20)
         try check(failure.lease, principal)
         guard !failure.error.code.isEmpty, failure.error.code.utf8.count <= 64, failure.error.message.utf8.count <= 8192
         else {
             throw GatewayError(422, "invalid_error", "An error's code has 1 to 64 bytes, its message at most 8192.")
         }
-        return JobView.job(try await queue.fail(id, failure), JobResult())
+        // What was written of the log is counted where it is kept; where that is away, the failure is not kept waiting for it.
+        if !passedOn, case .at(let url) = try await queue.place(of: id, failure.lease, from: nil),
+            let reply = await pass(bytes, to: url, "fail", id, principal)
+        {
+            return reply
+        }
+        return HostReply(JobView.job(try await queue.fail(id, failure), JobResult()))
     }
 
     func claim(_ bytes: [UInt8], _ principal: Principal, isGone: @Sendable () -> Bool) async throws -> GrantedClaim? {

@@ -60,7 +60,7 @@ extension Gateway {
         return Response(
             status: .ok, headers: headers,
             body: ResponseBody { writer in
-                var feed = EventFeed(queue, key, from: cursor ?? .start)
+                var feed = EventFeed(queue, key, from: cursor ?? .start, follows: follows)
                 defer { feed.close() }
                 // So that proxies and clients see the stream open before the first event.
                 try await writer.write(ByteBuffer(string: ": stream of \(key.id)\n\n"))
@@ -96,20 +96,16 @@ extension Gateway {
         headers[GatewayHeader.contentSecurityPolicy] = "sandbox; default-src 'none'"
         headers[.cacheControl] = "no-store"
         let queue = queue
+        // Before the answer begins: a log that cannot be had now is an error, not an empty log.
+        var reader = LogReader()
+        let first = try await queue.logBytes(key, attempt: attempt, stream: stream, from: &reader)
         return Response(
             status: .ok, headers: headers,
-            body: ResponseBody { writer in
-                var reader = LogReader()
-                while attempt > 0 {
-                    let position = reader
-                    let (bytes, next) = try await blocking { () -> ([UInt8]?, LogReader) in
-                        var reader = position
-                        let bytes = try queue.logBytes(key, attempt: attempt, stream: stream, from: &reader)
-                        return (bytes, reader)
-                    }
-                    reader = next
-                    guard let bytes else { break }
+            body: ResponseBody { [reader] writer in
+                var (reader, next) = (reader, first)
+                while let bytes = next {
                     try await writer.write(ByteBuffer(bytes: bytes))
+                    next = try await queue.logBytes(key, attempt: attempt, stream: stream, from: &reader)
                 }
                 try await writer.finish(nil)
             })

@@ -69,6 +69,10 @@ extension Gateway {
         try await reply(stream, 200, Array(try Answer.encoder.encode(value)))
     }
 
+    private func reply(_ stream: TunnelStream, _ reply: HostReply) async throws {
+        try await self.reply(stream, reply.status, reply.body)
+    }
+
     private func reply(_ stream: TunnelStream, _ status: Int, _ bytes: [UInt8]) async throws {
         try await stream.writeHead(ExchangeHead(status: status))
         try await stream.write(bytes)

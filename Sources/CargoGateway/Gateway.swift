@@ -86,6 +86,7 @@ public struct Gateway: Sendable {
         addGroups(to: router)
         addHostList(to: router)
         addPlacement(to: router)
+        addPeers(to: router)
         addHealth(to: router)
         try addOpenAPI(to: router)
         return router

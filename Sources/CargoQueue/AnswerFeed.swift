@@ -46,6 +46,10 @@ final class OpenRequests: Sendable {
     }
 
     func end(_ id: JobID) -> Open? { open.withLock { $0.removeValue(forKey: id) } }
+
+    var keys: Set<JobKey> {
+        open.withLock { Set($0.map { JobKey(account: $0.value.principal.account, id: $0.key) }) }
+    }
 }
 
 extension JobQueue {
@@ -78,15 +82,15 @@ public struct AnswerFeed: Sendable {
         init(_ queue: JobQueue, _ key: JobKey) {
             self.queue = queue
             self.key = key
-            queue.signals.listen(key.id, bell)
+            queue.signals.listen(key, bell)
         }
 
-        deinit { queue.signals.leave(key.id, bell) }
+        deinit { queue.signals.leave(key, bell) }
     }
 
     private let listening: Listening
     private var attempt = 0
-    private var position = LogPosition(offset: 0)
+    private var tail: LogTail
     private var sequence: Int64
     private var rowsKnown: Bool
     private var headSent = false
@@ -94,7 +98,9 @@ public struct AnswerFeed: Sendable {
 
     /// - Parameter sequence: the last transition that the reader knows; 1 right after the submit.
     public init(_ queue: JobQueue, _ key: JobKey, after sequence: Int64 = 0) {
-        listening = Listening(queue, key)
+        let listening = Listening(queue, key)
+        self.listening = listening
+        tail = LogTail(queue, key, attempt: 0, bell: listening.bell)
         self.sequence = sequence
         rowsKnown = sequence > 0
     }
@@ -102,37 +108,48 @@ public struct AnswerFeed: Sendable {
     /// The next event; waits at most `patience` seconds.
     public mutating func next(patience: Double) async throws -> AnswerEvent {
         while true {
-            if let event = try live() { return event }
+            if let event = try await live() { return event }
             if !rowsKnown {
                 try await readRows()
                 continue
             }
-            if let end { return .ended(end.status, end.detail.error, end.detail.usage) }
+            if let end, try attempt == 0 || tail.isDrained(end.detail.logBytes) {
+                return .ended(end.status, end.detail.error, end.detail.usage)
+            }
             let cause = await listening.bell.wait(seconds: max(0.001, patience))
-            if cause.contains(.rows) { rowsKnown = false }
+            if cause.contains(.rows) {
+                rowsKnown = false
+                tail.moved()
+            }
             if cause.isEmpty { return .idle }
             if cause.contains(.closing) { return .closing }
         }
     }
 
-    /// What can be said without asking the database.
-    private mutating func live() throws -> AnswerEvent? {
+    /// What can be said without asking for the job's rows.
+    private mutating func live() async throws -> AnswerEvent? {
         let (queue, id) = (listening.queue, listening.key.id)
         if !headSent {
-            guard let (now, head) = queue.answers[id] ?? ended() else { return nil }
-            (attempt, headSent) = (now, true)
+            if let (now, _) = queue.answers[id] { attempt = now }
+            follow()
+            // Whoever keeps the log knows how the answer begins: it is asked as soon as a host has the request.
+            if queue.peers != nil, attempt > 0, let piece = try await tail.read() { tail.putBack(piece) }
+            guard let head = queue.answers[id]?.head ?? tail.remoteHead ?? ended() else { return nil }
+            headSent = true
             return .head(head)
         }
-        while let piece = try queue.logs.read(id, attempt: attempt, from: &position) {
+        while let piece = try await tail.read() {
             if piece.stream == .answer { return .body(piece.bytes) }
         }
         return nil
     }
 
-    private func ended() -> (Int, AnswerHead)? {
-        guard let end, let head = end.detail.answer else { return nil }
-        return (attempt, head)
+    private mutating func follow() {
+        guard attempt != tail.attempt else { return }
+        tail = LogTail(listening.queue, listening.key, attempt: attempt, bell: listening.bell)
     }
+
+    private func ended() -> AnswerHead? { end?.detail.answer }
 
     private mutating func readRows() async throws {
         let rows = try await listening.queue.store.transitions(of: listening.key, after: sequence, limit: 100)

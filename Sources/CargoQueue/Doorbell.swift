@@ -87,7 +87,7 @@ public final class Doorbell: Sendable {
 
 /// Tells the readers of a job that something of it changed. Holds nothing for jobs that nobody reads.
 public final class JobSignals: Sendable {
-    private let listeners = Mutex<[JobID: [ObjectIdentifier: Doorbell]]>([:])
+    private let listeners = Mutex<[JobID: (account: Int64, bells: [ObjectIdentifier: Doorbell])]>([:])
     private let closing = Mutex(false)
 
     public init() {}
@@ -95,24 +95,27 @@ public final class JobSignals: Sendable {
     /// Rings everyone, now and from now on: open streams must not hold up a shutdown.
     func close() {
         closing.withLock { $0 = true }
-        let bells = listeners.withLock { $0.values.flatMap { Array($0.values) } }
+        let bells = listeners.withLock { $0.values.flatMap { Array($0.bells.values) } }
         for bell in bells { bell.ring(.closing) }
     }
 
     public func ring(_ id: JobID, _ cause: RingCause) {
-        let bells = listeners.withLock { $0[id].map { Array($0.values) } } ?? []
+        let bells = listeners.withLock { $0[id].map { Array($0.bells.values) } } ?? []
         for bell in bells { bell.ring(cause) }
     }
 
-    func listen(_ id: JobID, _ bell: Doorbell) {
-        listeners.withLock { $0[id, default: [:]][ObjectIdentifier(bell)] = bell }
+    /// The jobs that somebody reads here.
+    var keys: [JobKey] { listeners.withLock { $0.map { JobKey(account: $0.value.account, id: $0.key) } } }
+
+    func listen(_ key: JobKey, _ bell: Doorbell) {
+        listeners.withLock { $0[key.id, default: (key.account, [:])].bells[ObjectIdentifier(bell)] = bell }
         if closing.withLock({ $0 }) { bell.ring(.closing) }
     }
 
-    func leave(_ id: JobID, _ bell: Doorbell) {
+    func leave(_ key: JobKey, _ bell: Doorbell) {
         listeners.withLock { listeners in
-            listeners[id]?[ObjectIdentifier(bell)] = nil
-            if listeners[id]?.isEmpty == true { listeners[id] = nil }
+            listeners[key.id]?.bells[ObjectIdentifier(bell)] = nil
+            if listeners[key.id]?.bells.isEmpty == true { listeners[key.id] = nil }
         }
     }
 }

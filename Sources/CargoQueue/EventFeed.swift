@@ -18,23 +18,26 @@ public struct EventFeed {
     private let queue: JobQueue
     private let key: JobKey
     private let bell = Doorbell()
+    private let follows: Bool
     private var cursor: EventCursor
-    private var position: LogPosition
+    private var tail: LogTail
     private var pending: [Transition] = []
     private var progressSeen: UInt64 = 0
     private var ended = false
     private var rowsKnown = false
 
-    public init(_ queue: JobQueue, _ key: JobKey, from cursor: EventCursor) {
+    /// - Parameter follows: whether the reader waits for what is still to come.
+    public init(_ queue: JobQueue, _ key: JobKey, from cursor: EventCursor, follows: Bool = true) {
         self.queue = queue
         self.key = key
         self.cursor = cursor
-        position = LogPosition(offset: cursor.offset)
-        queue.signals.listen(key.id, bell)
+        self.follows = follows
+        tail = LogTail(queue, key, attempt: cursor.attempt, from: cursor.offset, bell: bell, follows: follows)
+        queue.signals.listen(key, bell)
     }
 
     /// Must be called when the reader goes.
-    public func close() { queue.signals.leave(key.id, bell) }
+    public func close() { queue.signals.leave(key, bell) }
 
     /// The next events; empty when nothing happened for `patience` seconds; nil after the end.
     public mutating func next(patience: Double) async throws -> [FeedEvent]? {
@@ -50,14 +53,18 @@ public struct EventFeed {
                 }
             }
             if let transition = pending.first {
-                let events = try take(transition)
-                if !events.isEmpty { return events }
-                continue
+                if let events = try await take(transition) { return events }
+            } else {
+                if let pieces = try await readLog() { return pieces }
+                if let progress = newProgress() { return [progress] }
+                // Who does not follow still waits for what another coordinator has by now.
+                if !follows, try cursor.attempt == 0 || tail.isDrained(nil) { return [] }
             }
-            if let pieces = try readLog() { return pieces }
-            if let progress = newProgress() { return [progress] }
-            let cause = await bell.wait(seconds: patience)
-            if cause.contains(.rows) { rowsKnown = false }
+            let cause = await bell.wait(seconds: follows ? patience : EventFeed.glanceSeconds)
+            if cause.contains(.rows) {
+                rowsKnown = false
+                tail.moved()
+            }
             if cause.contains(.closing) { return nil }
             if cause.isEmpty { return [] }
         }
@@ -70,17 +77,24 @@ public struct EventFeed {
         return record.state.status.isFinal && record.sequence <= cursor.sequence
     }
 
-    private mutating func take(_ transition: Transition) throws -> [FeedEvent] {
+    /// Seconds that a reader who does not follow waits for another coordinator.
+    private static let glanceSeconds = 10.0
+
+    /// Nil while the log before it has not come yet.
+    private mutating func take(_ transition: Transition) async throws -> [FeedEvent]? {
         let endsAttempt = transition.status == .queued || transition.status.isFinal || transition.attempt > cursor.attempt
-        if endsAttempt, cursor.attempt > 0, let pieces = try readLog() { return pieces }
+        let detail = try JSONDecoder().decode(TransitionDetail.self, from: transition.detail)
+        if endsAttempt, cursor.attempt > 0 {
+            if let pieces = try await readLog() { return pieces }
+            guard try tail.isDrained(detail.logBytes) else { return nil }
+        }
         pending.removeFirst()
         if transition.attempt > cursor.attempt {
             cursor.attempt = transition.attempt
             cursor.offset = 0
-            position = LogPosition(offset: 0)
+            tail = LogTail(queue, key, attempt: cursor.attempt, bell: bell, follows: follows)
         }
         cursor.sequence = transition.sequence
-        let detail = try JSONDecoder().decode(TransitionDetail.self, from: transition.detail)
         let status = StatusEvent(
             status: transition.status, attempt: transition.attempt, at: transition.at.text, host: transition.host,
             exitCode: detail.exit?.exitCode, error: detail.error)
@@ -88,16 +102,14 @@ public struct EventFeed {
         return [FeedEvent(cursor: cursor, event: .status(status))]
     }
 
-    private mutating func readLog() throws -> [FeedEvent]? {
-        let before = position
-        guard cursor.attempt > 0,
-            var piece = try queue.logs.read(key.id, attempt: cursor.attempt, from: &position)
-        else { return nil }
-        if piece.stream == .event { return try readLines(from: piece, at: before) }
+    private mutating func readLog() async throws -> [FeedEvent]? {
+        guard cursor.attempt > 0, var piece = try await tail.read() else { return nil }
+        if piece.stream == .event { return try await readLines(from: piece) }
         // A character cut by the end of the piece is left for the next one.
         if piece.bytes.count > 4, let whole = wholeCharacters(piece.bytes), whole < piece.bytes.count {
-            piece.bytes.removeLast(piece.bytes.count - whole)
-            position = LogPosition(offset: piece.end, file: 0)
+            let rest = Array(piece.bytes[whole...])
+            piece.bytes.removeLast(rest.count)
+            tail.putBack(LogPiece(stream: piece.stream, offset: piece.end, bytes: rest))
         }
         cursor.offset = piece.end
         return [FeedEvent(cursor: cursor, event: .log(LogChunk(piece)))]
@@ -107,11 +119,13 @@ public struct EventFeed {
     private static let longestLine = 1 << 17
 
     /// Whole lines only, so that a reader's cursor never stands inside one; what is not whole yet is waited for.
-    private mutating func readLines(from first: LogPiece, at before: LogPosition) throws -> [FeedEvent]? {
+    private mutating func readLines(from first: LogPiece) async throws -> [FeedEvent]? {
         var bytes = first.bytes
         while !bytes.contains(10), bytes.count < EventFeed.longestLine {
-            guard let more = try queue.logs.read(key.id, attempt: cursor.attempt, from: &position), more.stream == .event else {
-                position = before
+            let more = try await tail.read()
+            guard let more, more.stream == .event else {
+                if let more { tail.putBack(more) }
+                tail.putBack(LogPiece(stream: .event, offset: first.offset, bytes: bytes))
                 return nil
             }
             bytes += more.bytes
@@ -125,7 +139,7 @@ public struct EventFeed {
             events.append(FeedEvent(cursor: cursor, event: .output(OutputEvent(offset: offset, line: line))))
             start = end + 1
         }
-        if start < bytes.count { position = LogPosition(offset: first.offset + Int64(start), file: before.file) }
+        tail.putBack(LogPiece(stream: .event, offset: first.offset + Int64(start), bytes: Array(bytes[start...])))
         return events
     }
 
@@ -141,7 +155,10 @@ public struct EventFeed {
     }
 
     private mutating func newProgress() -> FeedEvent? {
-        guard let (version, value) = queue.progress.withLock({ $0[key.id] }), version != progressSeen else { return nil }
+        guard let (version, value) = queue.progress.withLock({ $0[key.id] }) ?? tail.remoteProgress, version != progressSeen
+        else {
+            return nil
+        }
         progressSeen = version
         return FeedEvent(cursor: cursor, event: .progress(value))
     }
@@ -161,9 +178,18 @@ extension JobQueue {
     /// The raw bytes of an attempt's log, one bounded piece a call; nil where it ends for now.
     public func logBytes(
         _ key: JobKey, attempt: Int, stream: LogChunk.Stream?, from reader: inout LogReader
-    ) throws -> [UInt8]? {
-        while let piece = try logs.read(key.id, attempt: attempt, from: &reader.position) {
-            if stream == nil || piece.stream == stream { return piece.bytes }
+    ) async throws -> [UInt8]? {
+        var tail = reader.tail ?? LogTail(self, key, attempt: attempt, bell: reader.bell, follows: false)
+        defer { reader.tail = tail }
+        while attempt > 0 {
+            if let piece = try await tail.read() {
+                if stream == nil || piece.stream == stream { return piece.bytes }
+            } else if try tail.isDrained(nil) {
+                return nil
+            } else {
+                // Rung by what comes from another coordinator, or by its failure, which comes within ten seconds.
+                _ = await reader.bell.wait(seconds: 1)
+            }
         }
         return nil
     }
@@ -171,6 +197,7 @@ extension JobQueue {
 
 /// Where a reader of raw log bytes stands.
 public struct LogReader: Sendable {
-    var position = LogPosition(offset: 0)
+    fileprivate var tail: LogTail?
+    fileprivate let bell = Doorbell()
     public init() {}
 }

@@ -17,6 +17,8 @@ public final class JobQueue: Sendable {
     /// Which host is best for what.
     public let scheduler: Scheduler
     public let signals: JobSignals
+    /// Rung when another coordinator has changed keys, hosts or groups; one task waits for it.
+    public let accountsChanged = Doorbell()
     public let settings: StoreSettings
     let waiters: ClaimWaiters
     let pace = Pace()
@@ -24,6 +26,10 @@ public final class JobQueue: Sendable {
     let progress = Mutex<[JobID: (version: UInt64, value: JSONValue)]>([:])
     let answers: LiveAnswers
     let openRequests = OpenRequests()
+    /// The others on the same store; nil where there is one coordinator.
+    public let peers: Peers?
+    let homes: LogHomes
+    let sharing = Mutex(Sharing())
 
     /// Bytes of one progress value at most, as JSON.
     public static let largestProgress = 16 << 10
@@ -35,13 +41,16 @@ public final class JobQueue: Sendable {
 
     /// Opens everything: the store, and the logs in a folder that this process has locked.
     public init(
-        logs folder: FilePath, settings: StoreSettings = StoreSettings(), hooks: StoreHooks = StoreHooks(), open: OpenStore
+        logs folder: FilePath, settings: StoreSettings = StoreSettings(), hooks: StoreHooks = StoreHooks(),
+        calls: (any PeerCalls)? = nil, open: OpenStore
     ) async throws {
         let signals = JobSignals()
         let scheduler = Scheduler(clocks: settings.clocks)
         let waiters = ClaimWaiters(rank: { scheduler.score($0, $1) })
         self.scheduler = scheduler
         let sealing = Sealing()
+        let homes = LogHomes()
+        self.homes = homes
         let answers = LiveAnswers()
         self.answers = answers
         self.signals = signals
@@ -62,9 +71,15 @@ public final class JobQueue: Sendable {
             signals.ring($0, .rows)
             hooks.onChange($0)
         }
+        let accounts = accountsChanged
+        own.onAccounts = {
+            accounts.ring(.rows)
+            hooks.onAccounts()
+        }
         own.onLeaseEnding = {
             sealing.seal($0, $1)
             answers.end($0)
+            homes.forget($0)
             hooks.onLeaseEnding($0, $1)
         }
         let store = try await open(settings, own)
@@ -76,6 +91,12 @@ public final class JobQueue: Sendable {
         groups = try await Groups(store: store, clocks: settings.clocks)
         pairings = Pairings(store: store, clocks: settings.clocks)
         board = HostBoard(clocks: settings.clocks)
+        if let calls, let shared = store as? any SharedStore, !settings.coordinator.isEmpty {
+            let secret = try await store.secret("peers", making: RandomText.hexadecimal(bytes: 32))
+            peers = Peers(settings.coordinator, store: shared, secret: secret, calls: calls, clocks: settings.clocks)
+        } else {
+            peers = nil
+        }
         sealing.set(logs)
     }
 
@@ -90,9 +111,10 @@ public final class JobQueue: Sendable {
 
     /// The same on a PostgreSQL database that several coordinators share, logs in this one's folder.
     public convenience init(
-        folder: FilePath, database url: String, settings: StoreSettings = StoreSettings(), hooks: StoreHooks = StoreHooks()
+        folder: FilePath, database url: String, settings: StoreSettings = StoreSettings(), hooks: StoreHooks = StoreHooks(),
+        calls: (any PeerCalls)? = nil
     ) async throws {
-        try await self.init(logs: folder.appending("logs"), settings: settings, hooks: hooks) { settings, hooks in
+        try await self.init(logs: folder.appending("logs"), settings: settings, hooks: hooks, calls: calls) { settings, hooks in
             try PostgresJobStore(url: url, settings: settings, hooks: hooks)
         }
     }
@@ -151,6 +173,13 @@ public final class JobQueue: Sendable {
             granted = try await claimOrWait(ask, wait: 0, isGone: isGone)
         }
         if let granted {
+            if let peers {
+                // Claimed again under the same claim id, it may be kept elsewhere: then the store says so.
+                homes.forget(granted.job.key.id)
+                if ask.claimID == nil {
+                    homes.set(granted.job.key.id, attempt: granted.lease.epoch, [LogPart(home: peers.id, base: 0)])
+                }
+            }
             pace.granted(granted.job.key.account, at: settings.clocks.uptime())
             scheduler.gave(granted.job, to: ask.host)
         }
@@ -191,7 +220,8 @@ public final class JobQueue: Sendable {
     // MARK: Reports
 
     /// Renews a lease, keeps its log bytes, moves the state, answers cancel and what is durable.
-    public func heartbeat(_ id: JobID, _ beat: Heartbeat) async throws -> HeartbeatReply {
+    /// - Parameter base: where the part of the log that is kept here begins.
+    public func heartbeat(_ id: JobID, _ beat: Heartbeat, base: Int64 = 0) async throws -> HeartbeatReply {
         let cancel = try await store.renew(id, beat.lease)
         var durable = logs.summary(id, attempt: beat.lease.epoch)?.bytes ?? 0
         if let answer = beat.answer {
@@ -207,7 +237,7 @@ public final class JobQueue: Sendable {
                 LogPiece(stream: chunk.stream, offset: chunk.offset, bytes: chunk.bytes)
             }
             do {
-                let end = try logs.append(pieces, to: id, attempt: beat.lease.epoch)
+                let end = try logs.append(pieces, to: id, attempt: beat.lease.epoch, base: base)
                 if end > durable { signals.ring(id, .logs) }
                 // The bytes of an answer are on their way to who asked before the rows that say so.
                 if beat.state == .processing, beat.answer != nil {
@@ -234,20 +264,21 @@ public final class JobQueue: Sendable {
         case logDiffers
     }
 
-    public func complete(_ id: JobID, _ completion: Completion) async throws -> JobRecord {
+    public func complete(_ id: JobID, _ completion: Completion, base: Int64 = 0) async throws -> JobRecord {
         let lease = completion.lease
         var end = AttemptEnd(outputs: completion.outputs, outcome: completion.outcome)
         (end.answer, end.usage) = (completion.answer, completion.usage)
         if (try? await store.holder(id, lease)) != nil {
             _ = try await logs.flushed(id, attempt: lease.epoch)
-            let log = logs.summary(id, attempt: lease.epoch) ?? (0, Digest(of: [UInt8]()).hex)
+            let log = logs.summary(id, attempt: lease.epoch) ?? (base, base == 0 ? Digest(of: [UInt8]()).hex : nil)
             if let bytes = completion.logBytes, bytes != log.bytes {
                 throw bytes > log.bytes ? CompletionError.logMissing(durableOffset: log.bytes) : CompletionError.logDiffers
             }
-            if let sha256 = completion.logSHA256, completion.logBytes != nil, sha256 != log.sha256 {
+            if let sum = log.sha256, let sha256 = completion.logSHA256, completion.logBytes != nil, sha256 != sum {
                 throw CompletionError.logDiffers
             }
-            (end.logBytes, end.logSHA256) = (log.bytes, log.sha256)
+            // Where the beginning lies with a coordinator that died, the host's word is all there is; it has signed it.
+            (end.logBytes, end.logSHA256) = (log.bytes, log.sha256 ?? completion.logSHA256)
         }
         let record = try await store.report(id, lease, .finished(completion.exit, error: completion.error), end)
         if record.state.status.isFinal {
@@ -286,8 +317,8 @@ public final class JobQueue: Sendable {
     public func job(_ key: JobKey, wait: Double) async throws -> (JobRecord, JobResult, metadata: Data?) {
         let end = settings.clocks.uptime().advanced(bySeconds: wait)
         let bell = Doorbell()
-        if wait > 0 { signals.listen(key.id, bell) }
-        defer { if wait > 0 { signals.leave(key.id, bell) } }
+        if wait > 0 { signals.listen(key, bell) }
+        defer { if wait > 0 { signals.leave(key, bell) } }
         while true {
             let found = try await store.job(key)
             let left = Double(end.milliseconds - settings.clocks.uptime().milliseconds) / 1000

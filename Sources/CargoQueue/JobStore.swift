@@ -76,7 +76,7 @@ public protocol JobStore: Sendable {
     /// Rises when the store is restored from a copy or fails over: leases of another generation are void.
     var generation: Int { get }
     /// The attempts that run: whoever keeps their logs opens them again after a start.
-    func runningAttempts() async throws -> [(id: JobID, attempt: Int)]
+    func runningAttempts() async throws -> [RunningAttempt]
     /// Jobs that wait and attempts that run, for the operator.
     func counts() async throws -> StoreCounts
     /// Goes through one commit, so that an answer means that the store can write.
@@ -162,6 +162,8 @@ public struct StoreHooks: Sendable {
     public var onLeaseEnding: @Sendable (JobID, Int) -> Void = { _, _ in }
     /// A message came into the outbox.
     public var onWebhook: @Sendable () -> Void = {}
+    /// Keys, hosts or groups changed.
+    public var onAccounts: @Sendable () -> Void = {}
     /// A lease was granted.
     public var onClaim: @Sendable () -> Void = {}
     /// A job came to its end.

@@ -34,23 +34,27 @@ final class LogSegment: Sendable {
         var fileEnd: Int64 = 0
         /// Log bytes that survive a power cut.
         var durable: Int64 = 0
-        var hasher = SHA256()
+        /// Of the whole log; nil where its beginning lies elsewhere.
+        var hasher: SHA256?
         /// Its lease is over: nothing is appended any more.
         var sealed = false
     }
 
     let descriptor: FileDescriptor
+    /// The offset of its first byte.
+    let base: Int64
     private let state: Mutex<State>
 
     /// Opens the file for an attempt that runs, cutting what a crash left torn.
-    init(path: FilePath) throws {
+    init(path: FilePath, base: Int64 = 0) throws {
+        self.base = base
         descriptor = try FileDescriptor.open(
             path, .readWrite, options: [.create, .closeOnExec], permissions: [.ownerReadWrite])
-        var state = State()
+        var state = State(end: base, durable: base, hasher: base == 0 ? SHA256() : nil)
         do {
             var position: Int64 = 0
             while let record = try LogSegment.record(at: position, in: descriptor, check: true), record.offset == state.end {
-                state.hasher.update(data: record.bytes)
+                state.hasher?.update(data: record.bytes)
                 state.end += Int64(record.bytes.count)
                 position += Int64(LogSegment.headLength + record.bytes.count)
             }
@@ -69,9 +73,9 @@ final class LogSegment: Sendable {
     var end: Int64 { state.withLock { $0.end } }
     var durable: Int64 { state.withLock { $0.durable } }
 
-    /// Length and SHA-256 of the log so far.
-    var summary: (bytes: Int64, sha256: String) {
-        state.withLock { ($0.end, hexadecimal($0.hasher.finalize())) }
+    /// Length and SHA-256 of the log so far; no sum of one whose beginning lies elsewhere.
+    var summary: (bytes: Int64, sha256: String?) {
+        state.withLock { ($0.end, $0.hasher.map { hexadecimal($0.finalize()) }) }
     }
 
     func seal() { state.withLock { $0.sealed = true } }
@@ -91,7 +95,7 @@ final class LogSegment: Sendable {
                 while !rest.isEmpty {
                     let part = rest.prefix(LogSegment.largestRecord)
                     LogSegment.frame(part, piece.stream, end, into: &buffer)
-                    hasher.update(data: part)
+                    hasher?.update(data: part)
                     end += Int64(part.count)
                     rest = rest.dropFirst(part.count)
                 }
@@ -121,7 +125,7 @@ final class LogSegment: Sendable {
 
     // MARK: Records
 
-    private static func code(of stream: LogChunk.Stream) -> UInt8 {
+    static func code(of stream: LogChunk.Stream) -> UInt8 {
         switch stream {
         case .stdout: 1
         case .stderr: 2
@@ -130,7 +134,7 @@ final class LogSegment: Sendable {
         }
     }
 
-    private static func stream(of code: UInt8) -> LogChunk.Stream? {
+    static func stream(of code: UInt8) -> LogChunk.Stream? {
         switch code {
         case 1: .stdout
         case 2: .stderr

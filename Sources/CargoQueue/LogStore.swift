@@ -25,13 +25,13 @@ public final class LogStore: @unchecked Sendable {
     private var stopped = false
 
     /// Opens the folder and the segments of the attempts that were running.
-    public init(root: FilePath, running: [(id: JobID, attempt: Int)]) throws {
+    public init(root: FilePath, running: [RunningAttempt]) throws {
         self.root = root
         for shard in 0..<256 {
             try FileManager.default.createDirectory(
                 atPath: root.appending(hexadecimal([UInt8(shard)])).string, withIntermediateDirectories: true)
         }
-        for (id, attempt) in running { _ = try segment(id, attempt) }
+        for one in running { _ = try segment(one.id, one.attempt, base: one.base) }
         let thread = Thread { [self] in
             while let batch = nextBatch() { flush(batch) }
         }
@@ -46,28 +46,32 @@ public final class LogStore: @unchecked Sendable {
         condition.unlock()
     }
 
-    private func path(_ name: Name) -> FilePath {
-        root.appending(hexadecimal([UInt8(truncatingIfNeeded: name.id.low)])).appending("\(name.id).\(name.attempt).log")
+    private func path(_ name: Name, base: Int64) -> FilePath {
+        let part = base == 0 ? "" : ".\(base)"
+        return folder(name.id).appending("\(name.id).\(name.attempt)\(part).log")
     }
 
-    private func segment(_ id: JobID, _ attempt: Int) throws -> LogSegment {
+    private func folder(_ id: JobID) -> FilePath { root.appending(hexadecimal([UInt8(truncatingIfNeeded: id.low)])) }
+
+    /// The segment that grows: the last part of the attempt's log, where that is here.
+    private func segment(_ id: JobID, _ attempt: Int, base: Int64) throws -> LogSegment {
         let name = Name(id: id, attempt: attempt)
-        if let known = open.withLock({ $0[name] }) { return known }
-        let path = path(name)
-        let made = try LogSegment(path: path)
+        if let known = open.withLock({ $0[name] }), known.base == base { return known }
+        let path = path(name, base: base)
+        let made = try LogSegment(path: path, base: base)
         let folder = try FileDescriptor.open(path.removingLastComponent(), .readOnly, options: [.directory, .closeOnExec])
         defer { try? folder.close() }
         _ = fsync(folder.rawValue)
         return open.withLock { open in
-            if let other = open[name] { return other }
-            open[name] = made
+            if let other = open[name], other.base == base { return other }
+            open.updateValue(made, forKey: name)?.seal()
             return made
         }
     }
 
     /// Appends what is new; readers see it at once. Returns where the log ends.
-    func append(_ pieces: [LogPiece], to id: JobID, attempt: Int) throws -> Int64 {
-        try segment(id, attempt).append(pieces)
+    func append(_ pieces: [LogPiece], to id: JobID, attempt: Int, base: Int64 = 0) throws -> Int64 {
+        try segment(id, attempt, base: base).append(pieces)
     }
 
     /// Waits until all that was appended before is on disk; many waits share one flush. Answers the durable offset.
@@ -86,7 +90,7 @@ public final class LogStore: @unchecked Sendable {
     }
 
     /// Length and SHA-256 of a running attempt's log; both of nothing when it has none.
-    func summary(_ id: JobID, attempt: Int) -> (bytes: Int64, sha256: String)? {
+    func summary(_ id: JobID, attempt: Int) -> (bytes: Int64, sha256: String?)? {
         open.withLock { $0[Name(id: id, attempt: attempt)] }?.summary
     }
 
@@ -103,23 +107,41 @@ public final class LogStore: @unchecked Sendable {
     /// Deletes the logs of all attempts of a job that ended.
     func remove(_ id: JobID, attempts: Int) {
         for attempt in stride(from: 1, through: max(attempts, 0), by: 1) {
-            _ = try? FileManager.default.removeItem(atPath: path(Name(id: id, attempt: attempt)).string)
+            _ = try? FileManager.default.removeItem(atPath: path(Name(id: id, attempt: attempt), base: 0).string)
+        }
+    }
+
+    /// The jobs that have logs in one of the 256 folders, at most `most` of them; those whose names are read as others are left out.
+    func jobs(inFolder shard: UInt8, most: Int) throws -> Set<JobID> {
+        let names = try FileManager.default.contentsOfDirectory(atPath: root.appending(hexadecimal([shard])).string)
+        // Not always the same ones.
+        return Set(names.shuffled().lazy.compactMap { $0.split(separator: ".").first.flatMap { JobID($0) } }.prefix(most))
+    }
+
+    /// Deletes every part of these jobs' logs in one of the folders.
+    func remove(_ ids: Set<JobID>, fromFolder shard: UInt8) throws {
+        guard !ids.isEmpty else { return }
+        let folder = root.appending(hexadecimal([shard]))
+        for name in try FileManager.default.contentsOfDirectory(atPath: folder.string) {
+            guard let id = name.split(separator: ".").first.flatMap({ JobID($0) }), ids.contains(id) else { continue }
+            try? FileManager.default.removeItem(atPath: folder.appending(name).string)
         }
     }
 
     /// The next bytes of one stream from a position, at most `limit`; nil where the log ends for now.
-    func read(_ id: JobID, attempt: Int, from position: inout LogPosition, limit: Int = LogSegment.largestRecord) throws
-        -> LogPiece?
-    {
+    /// - Parameter base: where the part that is read begins.
+    func read(
+        _ id: JobID, attempt: Int, base: Int64 = 0, from position: inout LogPosition, limit: Int = LogSegment.largestRecord
+    ) throws -> LogPiece? {
         let name = Name(id: id, attempt: attempt)
-        if let live = open.withLock({ $0[name] }) {
+        if let live = open.withLock({ $0[name] }), live.base == base {
             // Only what `append` has finished: a record is never read while it is being written.
             guard position.offset < live.end else { return nil }
             return try LogStore.read(live.descriptor, from: &position, limit: limit, end: live.end)
         }
         let descriptor: FileDescriptor
         do {
-            descriptor = try FileDescriptor.open(path(name), .readOnly, options: [.closeOnExec])
+            descriptor = try FileDescriptor.open(path(name, base: base), .readOnly, options: [.closeOnExec])
         } catch Errno.noSuchFileOrDirectory {
             return nil
         }

@@ -5,7 +5,8 @@ import Synchronization
 /// What this coordinator has seen lately of hosts and claims: enough to say why a job waits and about how long.
 final class Pace: Sendable {
     private struct State {
-        var hosts: [String: (capabilities: HostCapabilities, at: Uptime, servedAt: Uptime)] = [:]
+        /// `isOwn`: it asked this coordinator.
+        var hosts: [String: (capabilities: HostCapabilities, at: Uptime, servedAt: Uptime, isOwn: Bool)] = [:]
         /// Per account, when it was given its last jobs: at most 64 each.
         var grants: [Int64: [Uptime]] = [:]
     }
@@ -17,12 +18,38 @@ final class Pace: Sendable {
     private let servingSeconds = 45.0
 
     func saw(_ host: String, _ capabilities: HostCapabilities, at now: Uptime) {
+        state.withLock { note(host, capabilities, at: now, isOwn: true, in: &$0) }
+    }
+
+    /// What another coordinator has seen.
+    /// - Returns: whether it is news.
+    func told(_ host: String, _ capabilities: HostCapabilities, at time: Uptime) -> Bool {
         state.withLock { state in
-            let known = state.hosts[host]
-            let servedAt = capabilities.models == nil ? known?.servedAt ?? now : now
-            state.hosts[host] = (capabilities.keeping(known?.capabilities), now, servedAt)
-            if state.hosts.count > 100_000 {
-                state.hosts = state.hosts.filter { $0.value.at.advanced(bySeconds: memorySeconds) > now }
+            if let known = state.hosts[host], known.at >= time { return false }
+            note(host, capabilities, at: time, isOwn: false, in: &state)
+            return true
+        }
+    }
+
+    private func note(
+        _ host: String, _ capabilities: HostCapabilities, at time: Uptime, isOwn: Bool, in state: inout State
+    ) {
+        let known = state.hosts[host]
+        let servedAt = capabilities.models == nil ? known?.servedAt ?? time : time
+        state.hosts[host] = (capabilities.keeping(known?.capabilities), time, servedAt, isOwn)
+        if state.hosts.count > 100_000 {
+            state.hosts = state.hosts.filter { $0.value.at.advanced(bySeconds: memorySeconds) > time }
+        }
+    }
+
+    /// Hosts that asked this coordinator since a time, with what they serve still.
+    func heard(since: Uptime?, at now: Uptime) -> [(host: String, capabilities: HostCapabilities, at: Uptime)] {
+        state.withLock { state in
+            state.hosts.compactMap { host, seen in
+                guard seen.isOwn, seen.at.milliseconds >= since?.milliseconds ?? 0 else { return nil }
+                var capabilities = seen.capabilities
+                if seen.servedAt.advanced(bySeconds: servingSeconds) <= now { capabilities.models = nil }
+                return (host, capabilities, seen.at)
             }
         }
     }

@@ -15,6 +15,8 @@ public struct StoreSettings: Sendable {
     public var retentionSeconds = 604_800.0
     /// Seconds that they are still kept once their owner has acknowledged that they arrived.
     public var acknowledgedSeconds = 3600.0
+    /// This coordinator's id among those that share a database; empty where there is one alone.
+    public var coordinator = ""
     public var clocks = Clocks()
     /// In 0..<1, for backoff jitter.
     public var random: @Sendable () -> Double = { Double.random(in: 0..<1) }
@@ -82,8 +84,8 @@ public final class SQLiteJobStore: JobStore, AccountStore {
         }
     }
 
-    public func runningAttempts() async throws -> [(id: JobID, attempt: Int)] {
-        hot.withLock { $0.leases.values.map { ($0.key.id, $0.attempt) } }
+    public func runningAttempts() async throws -> [RunningAttempt] {
+        hot.withLock { $0.leases.values.map { RunningAttempt(id: $0.key.id, attempt: $0.attempt) } }
     }
 
     public func counts() async throws -> StoreCounts {

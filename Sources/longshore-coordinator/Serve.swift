@@ -33,6 +33,12 @@ struct Serve: AsyncParsableCommand {
 
     @Option(
         help: ArgumentHelp(
+            "Where the other coordinators on the same database reach this one; without it where it listens.",
+            valueName: "URL"))
+    var advertise: String?
+
+    @Option(
+        help: ArgumentHelp(
             "A bucket for uploads, inputs and outputs of jobs, such as s3://jobs?endpoint=https://objects.example; keys come from "
                 + "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY. Without it they lie in --data.", valueName: "s3://…"))
     var blobs: String?
@@ -59,6 +65,11 @@ struct Serve: AsyncParsableCommand {
         }
         guard reserve >= 0, reserve <= 1 << 20 else { throw ValidationError("--reserve is from 0 to 1048576 MiB.") }
         try Self.check(store: store)
+        if let advertise {
+            guard advertise.hasPrefix("http://") || advertise.hasPrefix("https://"), advertise.utf8.count <= 1000 else {
+                throw ValidationError("--advertise is a URL such as http://10.0.0.2:8080.")
+            }
+        }
         if let blobs {
             guard S3Place(blobs) != nil else {
                 throw ValidationError("--blobs is s3://BUCKET[/PREFIX][?endpoint=URL][&region=NAME].")
@@ -99,6 +110,7 @@ struct Serve: AsyncParsableCommand {
         settings.store.queuedPerAccount = accountJobs
         settings.store.bytesPerAccount = Int64(accountStorage * 1_073_741_824)
         settings.database = store
+        settings.advertise = advertise
         if let place = blobs.flatMap({ S3Place($0) }),
             let credentials = S3Credentials(environment: ProcessInfo.processInfo.environment)
         {

@@ -3,6 +3,7 @@ import CargoWire
 import FoundationEssentials
 import Synchronization
 import SystemPackage
+import TestStage
 
 #if canImport(Glibc)
     import Glibc

@@ -24,10 +24,10 @@ import Testing
         return try await queue.heartbeat(claim.job.key.id, beat).durableOffset
     }
 
-    private func text(_ queue: JobQueue, _ claim: GrantedClaim) throws -> String {
+    private func text(_ queue: JobQueue, _ claim: GrantedClaim) async throws -> String {
         var reader = LogReader()
         var bytes: [UInt8] = []
-        while let piece = try queue.logBytes(claim.job.key, attempt: 1, stream: nil, from: &reader) { bytes += piece }
+        while let piece = try await queue.logBytes(claim.job.key, attempt: 1, stream: nil, from: &reader) { bytes += piece }
         return String(decoding: bytes, as: UTF8.self)
     }
 
@@ -58,11 +58,11 @@ import Testing
         try torn.write(to: URL(filePath: path.string))
         queue = try await self.queue(folder)
         defer { queue.close() }
-        #expect(try text(queue, claim) == "one\n")
+        #expect(try await text(queue, claim) == "one\n")
         #expect(FileManager.default.contents(atPath: path.string) == whole)
         // The host is told where the log ends, and goes on from there.
         #expect(try await beat(queue, claim, "late", at: 8) == 4)
         #expect(try await beat(queue, claim, "two\n", at: 4) == 8)
-        #expect(try text(queue, claim) == "one\ntwo\n")
+        #expect(try await text(queue, claim) == "one\ntwo\n")
     }
 }

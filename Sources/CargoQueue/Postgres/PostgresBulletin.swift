@@ -14,6 +14,8 @@ final class PostgresBulletin: @unchecked Sendable {
         case changed(JobID)
         case ended(JobID, Int)
         case webhook
+        /// Keys, hosts or groups.
+        case accounts
 
         var text: String {
             switch self {
@@ -21,6 +23,7 @@ final class PostgresBulletin: @unchecked Sendable {
             case .changed(let id): "c \(id)"
             case .ended(let id, let attempt): "e \(id) \(attempt)"
             case .webhook: "w"
+            case .accounts: "a"
             }
         }
 
@@ -35,6 +38,7 @@ final class PostgresBulletin: @unchecked Sendable {
                 guard let id = JobID(words[1]), let attempt = Int(words[2]) else { return nil }
                 self = .ended(id, attempt)
             case ("w", 1): self = .webhook
+            case ("a", 1): self = .accounts
             default: return nil
             }
         }
@@ -45,6 +49,7 @@ final class PostgresBulletin: @unchecked Sendable {
             case .changed(let id): hooks.onChange(id)
             case .ended(let id, let attempt): hooks.onLeaseEnding(id, attempt)
             case .webhook: hooks.onWebhook()
+            case .accounts: hooks.onAccounts()
             }
         }
     }

@@ -179,6 +179,10 @@ final class PostgresRows {
 
     func map<Value>(_ body: (Row) throws -> Value) rethrows -> [Value] { try (0..<count).map { try body(self[$0]) } }
 
+    func compactMap<Value>(_ body: (Row) throws -> Value?) rethrows -> [Value] {
+        try (0..<count).compactMap { try body(self[$0]) }
+    }
+
     struct Row {
         fileprivate let rows: PostgresRows
         fileprivate let row: Int32

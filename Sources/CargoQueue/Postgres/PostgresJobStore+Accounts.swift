@@ -30,6 +30,7 @@ extension PostgresJobStore {
     }
 
     public func changeKey(_ id: String, hash: Data, details: KeyRecord.Details) async throws {
+        defer { tellOthers(.accounts) }
         let details = try SQLiteRows.text(details)
         try await pool.transaction { connection in
             let rows = try connection.run(
@@ -40,6 +41,7 @@ extension PostgresJobStore {
     }
 
     public func revokeKey(_ id: String) async throws {
+        defer { tellOthers(.accounts) }
         let now = settings.clocks.wall().milliseconds
         try await pool.transaction { connection in
             _ = try connection.run("UPDATE keys SET revoked = $1 WHERE id = $2 AND revoked IS NULL", [.int(now), .text(id)])
@@ -47,6 +49,7 @@ extension PostgresJobStore {
     }
 
     public func changeHost(_ id: String, publicKey: String) async throws {
+        defer { tellOthers(.accounts) }
         try await pool.transaction { connection in
             let taken = try connection.run(
                 "SELECT 1 FROM hosts h JOIN hosts o ON o.account = h.account WHERE h.id = $1 AND o.public_key = $2 AND o.id <> $1",
@@ -58,6 +61,7 @@ extension PostgresJobStore {
     }
 
     public func removeHost(_ id: String) async throws {
+        defer { tellOthers(.accounts) }
         let now = settings.clocks.wall().milliseconds
         try await pool.transaction { connection in
             try connection.run("UPDATE keys SET revoked = $1 WHERE host = $2 AND revoked IS NULL", [.int(now), .text(id)])
@@ -76,6 +80,7 @@ extension PostgresJobStore {
     }
 
     public func addKey(_ key: NewKey, account: String) async throws -> KeyRecord {
+        defer { tellOthers(.accounts) }
         let now = settings.clocks.wall().milliseconds
         return try await pool.transaction { connection in
             try connection.run(
@@ -107,6 +112,7 @@ extension PostgresJobStore {
     public func addHost(
         _ host: HostRecord, slots: Int?, capabilities: HostCapabilities?, key: NewKey
     ) async throws -> HostRecord {
+        defer { tellOthers(.accounts) }
         let now = settings.clocks.wall().milliseconds
         let capabilities = try SQLiteRows.text(capabilities)
         return try await pool.transaction { connection in

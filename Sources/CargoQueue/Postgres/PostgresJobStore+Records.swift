@@ -27,7 +27,9 @@ extension PostgresJobStore: RecordStore {
     public func change(
         _ kind: String, _ id: String, account: Int64, _ change: @escaping @Sendable (Data?) throws -> Data?
     ) async throws -> Data? {
-        try await pool.transaction { connection in
+        // Not what keys have used, which is written all the time.
+        defer { if kind.hasPrefix("group") || kind.hasPrefix("closed") { tellOthers(.accounts) } }
+        return try await pool.transaction { connection in
             // A lock by name: two that make the same new document must not both find nothing.
             try connection.run("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", [.text("\(kind)/\(id)")])
             let old = try connection.run("SELECT value FROM records WHERE kind = $1 AND id = $2", [.text(kind), .text(id)])

@@ -207,10 +207,11 @@ extension PostgresJobStore {
                     generation: generation)
             else { return nil }
             try connection.run(
-                "INSERT INTO attempts (id, attempt, account, host, token, claim, claimed) VALUES ($1,$2,$3,$4,$5,$6,$7)",
+                "INSERT INTO attempts (id, attempt, account, host, token, claim, claimed, home) VALUES ($1,$2,$3,$4,$5,$6,$7,$8)",
                 [
                     .id(record.key.id), .int(plan.next.state.attempt), .int(record.key.account), .text(ask.host), .text(token),
                     .text(ask.claimID), .int(plan.transition.at.milliseconds),
+                    .text(settings.coordinator.isEmpty ? "" : LogPart.text([LogPart(home: settings.coordinator, base: 0)])),
                 ])
             let granted = GrantedClaim(
                 job: plan.next, lease: lease(of: plan.next, generation: generation),

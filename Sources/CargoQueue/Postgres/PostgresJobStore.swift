@@ -83,11 +83,22 @@ public final class PostgresJobStore: JobStore, AccountStore {
         bulletin.post(change)
     }
 
+    /// What this coordinator knows already.
+    func tellOthers(_ change: PostgresBulletin.Change) { bulletin.post(change) }
+
     // MARK: Reading
 
-    public func runningAttempts() async throws -> [(id: JobID, attempt: Int)] {
-        try await pool.read { connection in
-            try connection.run("SELECT id, attempt FROM jobs WHERE status IN (1, 2)").map { (try $0.id(0), Int($0.int(1) ?? 0)) }
+    /// Those whose logs grow on this coordinator's disk.
+    public func runningAttempts() async throws -> [RunningAttempt] {
+        let own = settings.coordinator
+        return try await pool.read { connection in
+            try connection.run(
+                "SELECT j.id, j.attempt, a.home FROM jobs j JOIN attempts a ON a.id = j.id AND a.attempt = j.attempt "
+                    + "WHERE j.status IN (1, 2)"
+            ).compactMap { row -> RunningAttempt? in
+                guard let last = LogPart.parts(row.text(2) ?? "").last, last.home.isEmpty || last.home == own else { return nil }
+                return RunningAttempt(id: try row.id(0), attempt: Int(row.int(1) ?? 0), base: last.base)
+            }
         }
     }
 

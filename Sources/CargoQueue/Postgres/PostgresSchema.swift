@@ -114,6 +114,7 @@ enum PostgresSchema {
             UNION ALL SELECT account, sum(size) FROM outputs GROUP BY 1) b GROUP BY 1;
         CREATE TABLE coordinators (id text PRIMARY KEY, url text NOT NULL, seen bigint NOT NULL);
         """,
+        PostgresJobStore.sharingMigration,
     ]
 
     /// One number among the advisory locks of the database: who migrates.

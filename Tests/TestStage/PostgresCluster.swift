@@ -1,19 +1,19 @@
-import Foundation
+internal import Foundation
 import Synchronization
 
 /// A private PostgreSQL of this test process: a cluster in a folder of its own under an unprivileged user, ended with the process.
-final class PostgresCluster: Sendable {
+public final class PostgresCluster: Sendable {
     /// Where the server's programs are; nil when it is not installed.
-    static let programs: String? = {
+    public static let programs: String? = {
         let versions = (try? FileManager.default.contentsOfDirectory(atPath: "/usr/lib/postgresql")) ?? []
         let newest = versions.compactMap(Int.init).max()
         return newest.map { "/usr/lib/postgresql/\($0)/bin" }
     }()
 
-    static let shared = Result { try PostgresCluster() }
+    public static let shared = Result { try PostgresCluster() }
 
-    struct Failed: Error, CustomStringConvertible {
-        let description: String
+    public struct Failed: Error, CustomStringConvertible {
+        public let description: String
     }
 
     let folder: String
@@ -73,7 +73,7 @@ final class PostgresCluster: Sendable {
     }
 
     /// A fresh database; its URL.
-    func database() throws -> String {
+    public func database() throws -> String {
         let name = number.withLock { number in
             number += 1
             return "t\(number)"
@@ -83,7 +83,7 @@ final class PostgresCluster: Sendable {
     }
 
     /// Ends every connection to a database at once, as a restart of the server does.
-    func disconnectAll(_ url: String) throws {
+    public func disconnectAll(_ url: String) throws {
         try run(
             "psql", "-q", "-d", url, "-c",
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
