@@ -132,7 +132,7 @@ public struct Coordinator: Sendable {
         signal(SIGPIPE, SIG_IGN)
         let (folder, host, logger, queue, advertise) = (folder, settings.host, logger, queue, settings.advertise)
         var http = HTTP1Channel.Configuration(
-            additionalChannelHandlers: [CloseWhenPeerCloses()], idleTimeout: .seconds(Coordinator.idleSeconds))
+            additionalChannelHandlers: [CloseWhenPeerCloses(), ServerWatch()])
         http.httpDecoder = .init(maxHeaderFieldSize: 32 << 10, maxHeaderListSize: 64 << 10, maxHeaderFieldCount: 200)
         let server = HTTPServerBuilder { [gateway, http] responder in
             LoopBoundChannel(
@@ -143,7 +143,7 @@ public struct Coordinator: Sendable {
         let application = Application(
             router: try gateway.router(), server: server,
             configuration: ApplicationConfiguration(
-                address: .hostname(host, port: settings.port), serverName: "longshore", backlog: 4096,
+                address: .hostname(host, port: settings.port), serverName: Gateway.serverName, backlog: 4096,
                 availableConnectionsDelegate: MaximumAvailableConnections(Coordinator.mostConnections)),
             onServerRunning: { channel in
                 let address = "http://\(host.contains(":") ? "[\(host)]" : host):\(channel.localAddress?.port ?? 0)"

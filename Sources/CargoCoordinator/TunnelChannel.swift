@@ -45,6 +45,7 @@ struct TunnelChannel: ServerChildChannel, HTTPChannelHandler {
             } onClosed: {
                 promise.fail(ChannelError.eof)
             }
+            try channel.pipeline.syncOperations.addHandler(ExpressLane(gateway, patience: patience))
             try channel.pipeline.syncOperations.addHandler(sniffer)
             return Value(channel: channel, kind: promise.futureResult)
         }
@@ -140,10 +141,6 @@ private final class FirstBytes: ChannelInboundHandler, RemovableChannelHandler {
         self.onClosed = onClosed
     }
 
-    func handlerAdded(context: ChannelHandlerContext) {
-        timeout = context.eventLoop.assumeIsolated().scheduleTask(in: patience) { context.close(promise: nil) }
-    }
-
     func handlerRemoved(context: ChannelHandlerContext) {
         timeout?.cancel()
         if !isDecided { onClosed() }
@@ -153,6 +150,9 @@ private final class FirstBytes: ChannelInboundHandler, RemovableChannelHandler {
         var bytes = unwrapInboundIn(data)
         if isDecided { return context.fireChannelRead(wrapInboundOut(bytes)) }
         held.writeBuffer(&bytes)
+        if timeout == nil {
+            timeout = context.eventLoop.assumeIsolated().scheduleTask(in: patience) { context.close(promise: nil) }
+        }
         let seen = held.readableBytesView.prefix(FirstBytes.start.count)
         let isLike = FirstBytes.start.starts(with: seen)
         guard !isLike || seen.count == FirstBytes.start.count else { return }

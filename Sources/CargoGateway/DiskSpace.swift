@@ -62,10 +62,27 @@ public final class DiskSpace: Sendable {
 
     /// Runs what writes a job with a body of so many bytes; others see them as taken until it returns.
     func submitting<Value>(_ bytes: Int, _ body: () async throws -> Value) async throws -> Value {
-        let needed = Int64(bytes) * DiskSpace.copies + DiskSpace.perJob
-        underWay.withLock { $0 += needed }
-        defer { underWay.withLock { $0 -= needed } }
-        try check(0, .newWork)
+        try begin(bytes)
+        defer { end(bytes) }
         return try await body()
     }
+
+    /// The same in two halves: what begins must end, unless it throws.
+    func begin(_ bytes: Int) throws {
+        let needed = DiskSpace.needed(bytes)
+        underWay.withLock { $0 += needed }
+        do {
+            try check(0, .newWork)
+        } catch {
+            end(bytes)
+            throw error
+        }
+    }
+
+    func end(_ bytes: Int) {
+        let needed = DiskSpace.needed(bytes)
+        underWay.withLock { $0 -= needed }
+    }
+
+    private static func needed(_ bytes: Int) -> Int64 { Int64(bytes) * copies + perJob }
 }

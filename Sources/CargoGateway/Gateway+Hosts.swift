@@ -77,9 +77,7 @@ extension Gateway {
     func complete(
         _ id: JobID, _ bytes: [UInt8], _ principal: Principal, passedOn: Bool = false
     ) async throws -> HostReply {
-        let completion = try Gateway.read(Completion.self, from: bytes, limit: Gateway.largestReport)
-        try check(completion.lease, principal)
-        try check(completion)
+        let completion = try completion(bytes, principal)
         var base: Int64 = 0
         switch try await queue.place(of: id, completion.lease, from: completion.logBytes ?? 0) {
         case .here(let known): base = known
@@ -94,6 +92,13 @@ extension Gateway {
             // The host has those bytes and keeps them: it comes again when there is room for them.
             throw GatewayError.diskFull
         }
+    }
+
+    func completion(_ bytes: [UInt8], _ principal: Principal) throws -> Completion {
+        let completion = try Gateway.read(Completion.self, from: bytes, limit: Gateway.largestReport)
+        try check(completion.lease, principal)
+        try check(completion)
+        return completion
     }
 
     func fail(_ id: JobID, _ bytes: [UInt8], _ principal: Principal, passedOn: Bool = false) async throws -> HostReply {
@@ -113,6 +118,12 @@ extension Gateway {
     }
 
     func claim(_ bytes: [UInt8], _ principal: Principal, isGone: @Sendable () -> Bool) async throws -> GrantedClaim? {
+        guard let (claim, wait) = try claimAsk(bytes, principal) else { return nil }
+        return try await queue.claim(claim, wait: wait, isGone: isGone)
+    }
+
+    /// What a host asks for, and how many seconds it waits; nil where it wants nothing.
+    func claimAsk(_ bytes: [UInt8], _ principal: Principal) throws -> (ClaimAsk, wait: Double)? {
         let ask = try Gateway.read(ClaimRequest.self, from: bytes, limit: 1 << 20)
         let host = try actingHost(principal, named: ask.host)
         let wait = ask.wait ?? 0
@@ -123,8 +134,7 @@ extension Gateway {
         }
         var capabilities = ask.capabilities ?? HostCapabilities()
         capabilities.circles = queue.groups.circles(ofHost: host)
-        let claim = ClaimAsk(host: host, capabilities: capabilities, claimID: ask.claimID)
-        return try await queue.claim(claim, wait: wait, isGone: isGone)
+        return (ClaimAsk(host: host, capabilities: capabilities, claimID: ask.claimID), wait)
     }
 
     static func check(_ registration: HostRegistration) throws {

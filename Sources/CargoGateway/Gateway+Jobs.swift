@@ -51,12 +51,17 @@ extension Gateway {
     private func submit(_ request: Request) async throws -> Response {
         let submission = try await submission(request)
         if submission.repeated { return Answer.json(try await describe(submission.job.key), status: .accepted) }
-        var answer = JobView.job(submission.job, JobResult())
-        answer.metadata = submission.metadata
-        answer.notice = queue.obstacle(of: submission.job)
-        var response = Answer.json(answer, status: .accepted)
+        var response = Answer.json(receipt(submission.job, metadata: submission.metadata), status: .accepted)
         response.headers[.location] = "/jobs/\(submission.job.key.id)"
         return response
+    }
+
+    /// A job that was just taken, as its owner is told.
+    func receipt(_ record: JobRecord, metadata: JSONValue?) -> Job {
+        var job = JobView.job(record, JobResult())
+        job.metadata = metadata
+        job.notice = queue.obstacle(of: record)
+        return job
     }
 
     /// A job that was taken, whatever shape it came in.
@@ -79,15 +84,18 @@ extension Gateway {
             // What is for the model may stand beside the job's own fields, as in a request that is answered at once.
             body.input = .object(try ModelAsk.fields(bytes).filter { !JobIntake.jobFields.contains($0.key) })
         }
-        var idempotency: NewJob.Idempotency?
-        if let key = request.headers[GatewayHeader.idempotencyKey] {
-            guard !key.isEmpty, key.utf8.count <= 255 else {
-                throw GatewayError(400, "invalid_header", "An Idempotency-Key has 1 to 255 bytes.")
-            }
-            idempotency = NewJob.Idempotency(operation: "submit", key: key, bodyDigest: Data(SHA256.hash(data: bytes)))
-        }
         return try await accept(
-            body, principal, shape: shape, wanted: wanted, idempotency: idempotency, weighs: bytes.count)
+            body, principal, shape: shape, wanted: wanted,
+            idempotency: try Gateway.idempotency(request.headers[GatewayHeader.idempotencyKey], bytes),
+            weighs: bytes.count)
+    }
+
+    static func idempotency(_ key: String?, _ body: [UInt8]) throws -> NewJob.Idempotency? {
+        guard let key else { return nil }
+        guard !key.isEmpty, key.utf8.count <= 255 else {
+            throw GatewayError(400, "invalid_header", "An Idempotency-Key has 1 to 255 bytes.")
+        }
+        return NewJob.Idempotency(operation: "submit", key: key, bodyDigest: Data(SHA256.hash(data: body)))
     }
 
     /// Takes a job, whatever shape it came in.
@@ -96,9 +104,7 @@ extension Gateway {
         idempotency: NewJob.Idempotency? = nil, weighs: Int = 4096
     ) async throws -> Accepted {
         let served = body.model == nil ? [] : served(to: principal)
-        let intake = JobIntake(queue: queue, blobs: blobs, registry: registry, addresses: addresses) { name in
-            Set(served.filter { $0.id == name }.flatMap(\.operations))
-        }
+        let intake = intake { name in Set(served.filter { $0.id == name }.flatMap(\.operations)) }
         let take = { () async throws -> Submission in
             var job = try await intake.job(body, account: principal.account, idempotency: idempotency, wanted: wanted)
             job.callback?.shape = shape
@@ -109,6 +115,10 @@ extension Gateway {
             body.files?.isEmpty ?? true ? try await take() : try await blobGuard.naming(take)
         }
         return Accepted(job: submission.job, repeated: submission.repeated, metadata: body.metadata)
+    }
+
+    func intake(_ operations: @escaping @Sendable (String) -> Set<ModelRequest.Operation> = { _ in [] }) -> JobIntake {
+        JobIntake(queue: queue, blobs: blobs, registry: registry, addresses: addresses, operations: operations)
     }
 
     private func listJobs(_ request: Request) async throws -> Response {

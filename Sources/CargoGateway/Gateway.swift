@@ -96,7 +96,11 @@ public struct Gateway: Sendable {
 
     /// The caller, who must have the scope. A host's own token is good for a host's work alone.
     func caller(_ request: Request, _ scope: Scope) throws -> Principal {
-        guard let principal = Credentials.token(of: request).flatMap(queue.directory.authenticate) else {
+        try caller(Credentials.token(of: request), scope)
+    }
+
+    func caller(_ token: String?, _ scope: Scope) throws -> Principal {
+        guard let principal = token.flatMap(queue.directory.authenticate) else {
             throw GatewayError(401, "unauthorized", "Send an API key as `Authorization: Bearer KEY`.")
         }
         guard principal.may(scope) else {

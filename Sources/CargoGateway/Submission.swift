@@ -35,6 +35,47 @@ struct JobIntake: Sendable {
     func job(
         _ request: JobRequest, account: Int64, idempotency: NewJob.Idempotency?, wanted: ModelRequest.Operation? = nil
     ) async throws -> NewJob {
+        let common = try common(of: request)
+        if request.model != nil {
+            var job = try ask(of: request, wanted).job(account: account, idempotency: idempotency)
+            (job.id, job.tier, job.priority) = (common.id, common.tier, common.priority)
+            job.maxAttempts = max(common.attempts, job.maxAttempts)
+            job.requirement.tier = common.tier
+            job.requirement.region = try place("region", request.constraints?.region)
+            job.requirement.jurisdiction = try place("jurisdiction", request.constraints?.jurisdiction)
+            job.requirement.audience = try audience(of: account, request.constraints?.group)
+            job.requirement.room = try room(Resources(), request.constraints)
+            (job.metadata, job.retention) = (common.metadata, request.retention?.value)
+            job.callback = try callback(request.callbackURL)
+            return job
+        }
+        let target = try await target(of: request)
+        var blobNames: [String: String] = [:]
+        let files = try await files(request.files ?? [], account: account, blobNames: &blobNames)
+        return try assembled(request, common, target, files, blobNames, account: account, idempotency: idempotency)
+    }
+
+    /// The same for a job on a cargo that was looked up lately and that brings no files: nothing has to be read or stored for
+    /// it. Nil for any other.
+    func plainJob(_ request: JobRequest, account: Int64, idempotency: NewJob.Idempotency?) throws -> NewJob? {
+        guard request.model == nil, request.image == nil, request.files?.isEmpty ?? true, let text = request.cargo,
+            let known = registry.knownCargo(text)
+        else { return nil }
+        let common = try common(of: request)
+        let target = try target(of: request, text, known)
+        return try assembled(request, common, target, [], [:], account: account, idempotency: idempotency)
+    }
+
+    /// What a job of any kind says.
+    private struct Common {
+        var id: JobID?
+        var tier: Int
+        var priority: Int
+        var attempts: Int
+        var metadata: Data?
+    }
+
+    private func common(of request: JobRequest) throws -> Common {
         let id = try request.id.map { text in
             guard let id = JobID(text) else { throw invalid("id", "must be a UUIDv7 in lower case") }
             return id
@@ -51,21 +92,14 @@ struct JobIntake: Sendable {
         if let timeout = request.timeout, timeout.value <= 0 { throw invalid("timeout", "is more than 0 seconds") }
         guard (request.args?.count ?? 0) <= JobIntake.mostArguments else { throw invalid("args", "has at most 10,000 entries") }
         let metadata = request.metadata.map { Data(CanonicalJSON.encode($0)) }
-        if request.model != nil {
-            var job = try ask(of: request, wanted).job(account: account, idempotency: idempotency)
-            (job.id, job.tier, job.priority, job.maxAttempts) = (id, tier, priority, max(attempts, job.maxAttempts))
-            job.requirement.tier = tier
-            job.requirement.region = try place("region", request.constraints?.region)
-            job.requirement.jurisdiction = try place("jurisdiction", request.constraints?.jurisdiction)
-            job.requirement.audience = try audience(of: account, request.constraints?.group)
-            job.requirement.room = try room(Resources(), request.constraints)
-            (job.metadata, job.retention) = (metadata, request.retention?.value)
-            job.callback = try callback(request.callbackURL)
-            return job
-        }
-        let target = try await target(of: request)
+        return Common(id: id, tier: tier, priority: priority, attempts: attempts, metadata: metadata)
+    }
 
-        var claimed = ClaimedJob(id: "", attempt: 0, tier: tier, priority: priority)
+    private func assembled(
+        _ request: JobRequest, _ common: Common, _ target: Runnable, _ files: [ClaimedJob.File], _ blobNames: [String: String],
+        account: Int64, idempotency: NewJob.Idempotency?
+    ) throws -> NewJob {
+        var claimed = ClaimedJob(id: "", attempt: 0, tier: common.tier, priority: common.priority)
         claimed.cargo = target.digest == nil ? nil : target.name
         claimed.digest = target.digest
         claimed.image = request.image
@@ -76,22 +110,21 @@ struct JobIntake: Sendable {
         claimed.params = request.params
         claimed.resources = request.resources
         claimed.timeout = request.timeout
-        var blobNames: [String: String] = [:]
-        claimed.files = try await files(request.files ?? [], account: account, blobNames: &blobNames)
+        claimed.files = files
         let spec = try JobSpec.encode(claimed)
         guard spec.count <= JobIntake.largestSpec else {
             throw GatewayError(413, "too_large", "The job without its files is larger than 1 MiB; send large data as files.")
         }
         return NewJob(
-            id: id, account: account, tier: tier, priority: priority, maxAttempts: attempts, cargo: target.name,
-            digest: target.digest,
+            id: common.id, account: account, tier: common.tier, priority: common.priority, maxAttempts: common.attempts,
+            cargo: target.name, digest: target.digest,
             requirement: Requirement(
-                kind: target.kind, tier: tier, region: try place("region", request.constraints?.region),
+                kind: target.kind, tier: common.tier, region: try place("region", request.constraints?.region),
                 jurisdiction: try place("jurisdiction", request.constraints?.jurisdiction),
                 audience: try audience(of: account, request.constraints?.group),
                 image: request.image.flatMap { ImageReference($0)?.description },
                 room: try room(target.resources.lowered(by: request.resources ?? Resources()), request.constraints)),
-            spec: spec, metadata: metadata, files: blobNames,
+            spec: spec, metadata: common.metadata, files: blobNames,
             retention: request.retention?.value, idempotency: idempotency, callback: try callback(request.callbackURL))
     }
 
@@ -179,18 +212,23 @@ struct JobIntake: Sendable {
             try checkEnvironment(request.env ?? [:], allowed: nil)
             return Runnable(name: image, digest: nil, kind: Requirement.image)
         }
-        // A job on a cargo sets no more than its manifest lets it (RULES.md 4).
+        let (reference, cargo) = try await resolve(request.cargo ?? "")
+        return try target(of: request, reference.description, cargo)
+    }
+
+    /// A job on a cargo sets no more than its manifest lets it (RULES.md 4).
+    private func target(
+        of request: JobRequest, _ name: String, _ cargo: RegistryIndex.KnownCargo
+    ) throws -> Runnable {
         if request.command != nil {
             throw GatewayError(422, "not_allowed", "A job on a cargo cannot set 'command'; use 'args', which are appended.")
         }
         if request.network != nil {
             throw GatewayError(422, "not_allowed", "A job on a cargo cannot set 'network'; the cargo's manifest does.")
         }
-        let (reference, digest, config) = try await resolve(request.cargo ?? "")
-        try checkEnvironment(request.env ?? [:], allowed: config.jobEnv ?? [])
+        try checkEnvironment(request.env ?? [:], allowed: cargo.config.jobEnv ?? [])
         return Runnable(
-            name: reference.description, digest: digest.description, kind: config.kind.rawValue,
-            resources: config.resources)
+            name: name, digest: cargo.digest.description, kind: cargo.config.kind.rawValue, resources: cargo.config.resources)
     }
 
     private func checkUnsupported(_ request: JobRequest) throws {
@@ -204,7 +242,7 @@ struct JobIntake: Sendable {
         }
     }
 
-    private func resolve(_ text: String) async throws -> (CargoReference, CargoArtifact.Digest, CargoConfig) {
+    private func resolve(_ text: String) async throws -> (CargoReference, RegistryIndex.KnownCargo) {
         guard let reference = CargoReference(text) else {
             throw GatewayError(422, "invalid_reference", "'cargo' is publisher/name:version or publisher/name@sha256:DIGEST.")
         }
@@ -216,7 +254,7 @@ struct JobIntake: Sendable {
         else {
             throw GatewayError(422, "unknown_cargo", "There is no cargo \(reference) here; push it with `longshore push`.")
         }
-        return (reference, cargo.digest, cargo.config)
+        return (reference, cargo)
     }
 
     /// - Parameter allowed: the names that may be set; nil for any that could not change how the runtime itself works.

@@ -47,25 +47,33 @@ final class GroupCommit: @unchecked Sendable {
         _ body: @escaping @Sendable (Database, inout Effects) throws -> Value
     ) async throws -> Value {
         try await withCheckedThrowingContinuation { (continuation: CheckedContinuation<Value, any Error>) in
-            var outcome: Value?
-            let item = Item(
-                run: { database, effects in outcome = try body(database, &effects) },
-                finish: { error in
-                    if let error {
-                        continuation.resume(throwing: error)
-                    } else if let outcome {
-                        continuation.resume(returning: outcome)
-                    } else {
-                        continuation.resume(throwing: StoreError.unavailable("The write did not run."))
-                    }
-                })
-            condition.lock()
-            let accepted = !stopped
-            if accepted { queue.append(item) }
-            condition.signal()
-            condition.unlock()
-            if !accepted { item.finish(StoreError.unavailable("The coordinator is shutting down.")) }
+            perform(body) { continuation.resume(with: $0) }
         }
+    }
+
+    /// The same without a task that waits: `then` is called once, on the writing thread, where it must not block.
+    func perform<Value: Sendable>(
+        _ body: @escaping @Sendable (Database, inout Effects) throws -> Value,
+        then: @escaping @Sendable (Result<Value, any Error>) -> Void
+    ) {
+        var outcome: Value?
+        let item = Item(
+            run: { database, effects in outcome = try body(database, &effects) },
+            finish: { error in
+                if let error {
+                    then(.failure(error))
+                } else if let outcome {
+                    then(.success(outcome))
+                } else {
+                    then(.failure(StoreError.unavailable("The write did not run.")))
+                }
+            })
+        condition.lock()
+        let accepted = !stopped
+        if accepted { queue.append(item) }
+        condition.signal()
+        condition.unlock()
+        if !accepted { item.finish(StoreError.unavailable("The coordinator is shutting down.")) }
     }
 
     /// The same from a thread that may block.

@@ -7,6 +7,8 @@ public import SystemPackage
 /// What the gateway asks for: the store's jobs, the waits on them, their logs and progress, as one coordinator holds them.
 public final class JobQueue: Sendable {
     public let store: any JobStore
+    /// The same, where it takes steps without a task.
+    let prompt: (any PromptJobStore)?
     public let outbox: any WebhookOutbox
     public let logs: LogStore
     public let directory: Directory
@@ -84,6 +86,7 @@ public final class JobQueue: Sendable {
         }
         let store = try await open(settings, own)
         self.store = store
+        prompt = store as? any PromptJobStore
         outbox = store
         logs = try LogStore(root: folder, running: try await store.runningAttempts())
         directory = try await Directory(store: store, clocks: settings.clocks)
@@ -266,26 +269,37 @@ public final class JobQueue: Sendable {
 
     public func complete(_ id: JobID, _ completion: Completion, base: Int64 = 0) async throws -> JobRecord {
         let lease = completion.lease
+        let isHeld = (try? await store.holder(id, lease)) != nil
+        if isHeld { _ = try await logs.flushed(id, attempt: lease.epoch) }
+        let end = try end(of: id, completion, isHeld: isHeld, base: base)
+        let record = try await store.report(id, lease, .finished(completion.exit, error: completion.error), end)
+        ended(record, completion, end)
+        return record
+    }
+
+    /// What a completion comes to, held against the log that is on disk.
+    func end(of id: JobID, _ completion: Completion, isHeld: Bool, base: Int64 = 0) throws -> AttemptEnd {
         var end = AttemptEnd(outputs: completion.outputs, outcome: completion.outcome)
         (end.answer, end.usage) = (completion.answer, completion.usage)
-        if (try? await store.holder(id, lease)) != nil {
-            _ = try await logs.flushed(id, attempt: lease.epoch)
-            let log = logs.summary(id, attempt: lease.epoch) ?? (base, base == 0 ? Digest(of: [UInt8]()).hex : nil)
-            if let bytes = completion.logBytes, bytes != log.bytes {
-                throw bytes > log.bytes ? CompletionError.logMissing(durableOffset: log.bytes) : CompletionError.logDiffers
-            }
-            if let sum = log.sha256, let sha256 = completion.logSHA256, completion.logBytes != nil, sha256 != sum {
-                throw CompletionError.logDiffers
-            }
-            // Where the beginning lies with a coordinator that died, the host's word is all there is; it has signed it.
-            (end.logBytes, end.logSHA256) = (log.bytes, log.sha256 ?? completion.logSHA256)
+        guard isHeld else { return end }
+        let log = logs.summary(id, attempt: completion.lease.epoch) ?? (base, base == 0 ? Digest.ofNothing : nil)
+        if let bytes = completion.logBytes, bytes != log.bytes {
+            throw bytes > log.bytes ? CompletionError.logMissing(durableOffset: log.bytes) : CompletionError.logDiffers
         }
-        let record = try await store.report(id, lease, .finished(completion.exit, error: completion.error), end)
+        if let sum = log.sha256, let sha256 = completion.logSHA256, completion.logBytes != nil, sha256 != sum {
+            throw CompletionError.logDiffers
+        }
+        // Where the beginning lies with a coordinator that died, the host's word is all there is; it has signed it.
+        (end.logBytes, end.logSHA256) = (log.bytes, log.sha256 ?? completion.logSHA256)
+        return end
+    }
+
+    func ended(_ record: JobRecord, _ completion: Completion, _ end: AttemptEnd) {
+        let id = record.key.id
         if record.state.status.isFinal {
             settle(id, completion.usage, bytes: end.logBytes ?? 0, failed: record.state.status != .complete)
         }
         forget(id)
-        return record
     }
 
     public func fail(_ id: JobID, _ failure: Failure) async throws -> JobRecord {
@@ -340,4 +354,9 @@ extension LogChunk {
         if let dataBase64, let decoded = Data(base64Encoded: dataBase64) { return Array(decoded) }
         return []
     }
+}
+
+extension Digest {
+    /// Of the log of a job that said nothing.
+    fileprivate static let ofNothing = Digest(of: [UInt8]()).hex
 }

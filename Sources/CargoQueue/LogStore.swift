@@ -89,6 +89,12 @@ public final class LogStore: @unchecked Sendable {
         return segment.durable
     }
 
+    /// Whether all that was appended is on disk.
+    func isFlushed(_ id: JobID, attempt: Int) -> Bool {
+        guard let segment = open.withLock({ $0[Name(id: id, attempt: attempt)] }) else { return true }
+        return segment.durable == segment.end
+    }
+
     /// Length and SHA-256 of a running attempt's log; both of nothing when it has none.
     func summary(_ id: JobID, attempt: Int) -> (bytes: Int64, sha256: String?)? {
         open.withLock { $0[Name(id: id, attempt: attempt)] }?.summary

@@ -8,12 +8,22 @@ import Synchronization
 /// The writes: each is one step of the state machine inside one savepoint of a group commit.
 extension SQLiteJobStore {
     public func submit(_ job: NewJob) async throws -> Submission {
+        try await writer.perform(try submitting(job))
+    }
+
+    public func submit(_ job: NewJob, then: @escaping @Sendable (Result<Submission, any Error>) -> Void) throws {
+        writer.perform(try submitting(job), then: then)
+    }
+
+    /// What is to be done inside a commit.
+    typealias Write<Value> = @Sendable (Database, inout GroupCommit.Effects) throws -> Value
+
+    private func submitting(_ job: NewJob) throws -> Write<Submission> {
         let waiting = hot.withLock { $0.ready.queued(of: job.account) }
         guard waiting < settings.queuedPerAccount else { throw StoreError.quotaExceeded(settings.queuedPerAccount) }
         let kept = job.keptBytes
         try meter.admit(kept, account: job.account)
-        let settings = settings
-        return try await writer.perform { [self] database, effects in
+        return { [self] database, effects in
             let now = settings.clocks.wall()
             let id = job.id ?? JobID(at: now)
             let key = JobKey(account: job.account, id: id)
@@ -113,9 +123,38 @@ extension SQLiteJobStore {
         return spec
     }
 
+    /// A claim whose answer may have been lost is looked up, so it is not for here; nor is a job that the host may not have.
+    public func claim(
+        _ ask: ClaimAsk, of mayUse: @Sendable (Int64) -> Bool,
+        then: @escaping @Sendable (Result<GrantedClaim, any Error>) -> Void
+    ) -> Bool {
+        let seen = settings.clocks.uptime()
+        let entry = hot.withLock { hot -> ReadyQueue.Entry? in
+            hot.saw(ask.host, ask.capabilities, at: seen)
+            if let claimID = ask.claimID, hot.claims[HotState.ClaimName(host: ask.host, claimID: claimID)] != nil { return nil }
+            return hot.take(for: ask.host, ask.capabilities, at: seen)
+        }
+        guard let entry else { return false }
+        guard mayUse(entry.key.account) else {
+            hot.withLock { $0.ready.insert(entry) }
+            return false
+        }
+        writer.perform(granting(entry, ask)) { [self] result in
+            if case .failure(let error) = result, !(error is StaleInput), error as? StoreError != .notFound {
+                hot.withLock { $0.ready.insert(entry) }
+            }
+            then(result)
+        }
+        return true
+    }
+
     private func grant(_ entry: ReadyQueue.Entry, _ ask: ClaimAsk) async throws -> GrantedClaim {
+        try await writer.perform(granting(entry, ask))
+    }
+
+    private func granting(_ entry: ReadyQueue.Entry, _ ask: ClaimAsk) -> Write<GrantedClaim> {
         let token = RandomText.hexadecimal(bytes: 16)
-        return try await writer.perform { [self] database, effects in
+        return { [self] database, effects in
             guard let record = try SQLiteRows.load(database, entry.key) else { throw StoreError.notFound }
             var claimed = record
             claimed.token = token
@@ -148,6 +187,10 @@ extension SQLiteJobStore {
         return held.cancel
     }
 
+    public func isHeld(_ id: JobID, under lease: Lease) -> Bool {
+        lease.generation == generation && hot.withLock { $0.live(id, lease) != nil }
+    }
+
     public func holder(_ id: JobID, _ lease: Lease) async throws -> (key: JobKey, attempt: Int) {
         guard lease.generation == generation, let held = hot.withLock({ $0.live(id, lease) }) else { throw StoreError.leaseLost }
         return (held.key, held.attempt)
@@ -168,8 +211,19 @@ extension SQLiteJobStore {
     }
 
     public func report(_ id: JobID, _ lease: Lease, _ input: JobInput, _ end: AttemptEnd) async throws -> JobRecord {
+        try await writer.perform(try reporting(id, lease, input, end))
+    }
+
+    public func report(
+        _ id: JobID, _ lease: Lease, _ input: JobInput, _ end: AttemptEnd,
+        then: @escaping @Sendable (Result<JobRecord, any Error>) -> Void
+    ) throws {
+        writer.perform(try reporting(id, lease, input, end), then: then)
+    }
+
+    private func reporting(_ id: JobID, _ lease: Lease, _ input: JobInput, _ end: AttemptEnd) throws -> Write<JobRecord> {
         guard lease.generation == generation else { throw StoreError.leaseLost }
-        return try await writer.perform { [self] database, effects in
+        return { [self] database, effects in
             let attempt = try database.first(
                 "SELECT account, answer FROM attempts WHERE id = ? AND attempt = ? AND token = ? AND host = ?",
                 [.id(id), .int(lease.epoch), .text(lease.token), .text(lease.host)]
@@ -274,29 +328,42 @@ extension SQLiteJobStore {
         try await lose(held, input: .claimUndelivered, actor: "coordinator", deadline: nil)
     }
 
-    /// Ends a lease from this side, unless it was renewed since `deadline` was looked at.
+    public func giveBack(_ claim: GrantedClaim) {
+        guard let held = hot.withLock({ $0.live(claim.job.key.id, claim.lease) }) else { return }
+        lose(held, input: .claimUndelivered, actor: "coordinator", deadline: nil) { _ in }
+    }
+
     private func lose(_ lease: HotState.LiveLease, input: JobInput, actor: String, deadline: Uptime?) async throws {
+        try await withCheckedThrowingContinuation { (continuation: CheckedContinuation<Void, any Error>) in
+            lose(lease, input: input, actor: actor, deadline: deadline) { continuation.resume(with: $0) }
+        }
+    }
+
+    /// Ends a lease from this side, unless it was renewed since `deadline` was looked at.
+    private func lose(
+        _ lease: HotState.LiveLease, input: JobInput, actor: String, deadline: Uptime?,
+        then: @escaping @Sendable (Result<Void, any Error>) -> Void
+    ) {
         let stillOut = hot.withLock { hot -> Bool in
             guard let held = hot.leases[lease.key.id], held.token == lease.token else { return false }
             if let deadline, held.deadline >= deadline { return false }
             hot.end(lease.key.id)
             return true
         }
-        guard stillOut else { return }
+        guard stillOut else { return then(.success(())) }
         hooks.onLeaseEnding(lease.key.id, lease.attempt)
-        do {
-            _ = try await writer.perform { [self] database, effects in
-                guard let record = try SQLiteRows.load(database, lease.key), record.token == lease.token else { return }
-                let under = self.lease(of: record)
-                guard record.state.status == .provisioning || record.state.status == .processing else { return }
-                _ = try advance(database, from: record, to: record, input, actor: actor, lease: under, &effects)
+        writer.perform { [self] database, effects in
+            guard let record = try SQLiteRows.load(database, lease.key), record.token == lease.token else { return }
+            let under = self.lease(of: record)
+            guard record.state.status == .provisioning || record.state.status == .processing else { return }
+            _ = try advance(database, from: record, to: record, input, actor: actor, lease: under, &effects)
+        } then: { [self] result in
+            if case .failure(let error) = result {
+                if error is StaleInput { return then(.success(())) }
+                // Not on disk: the lease is out again until the next tick tries anew.
+                hot.withLock { $0.grant(lease) }
             }
-        } catch is StaleInput {
-            return
-        } catch {
-            // Not on disk: the lease is out again until the next tick tries anew.
-            hot.withLock { $0.grant(lease) }
-            throw error
+            then(result)
         }
     }
 

@@ -25,7 +25,7 @@ public struct StoreSettings: Sendable {
 }
 
 /// Jobs in one SQLite database that this process alone owns.
-public final class SQLiteJobStore: JobStore, AccountStore {
+public final class SQLiteJobStore: PromptJobStore, AccountStore {
     let database: DatabasePool
     let writer: GroupCommit
     let settings: StoreSettings

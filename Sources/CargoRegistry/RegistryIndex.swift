@@ -43,6 +43,8 @@ public final class RegistryIndex: Sendable {
         /// Rises with every write: what was read before one is not kept after it.
         var writes = 0
         var cargos: [String: KnownCargo] = [:]
+        /// The same by `publisher/name:version`, as jobs write it.
+        var versions: [String: KnownCargo] = [:]
     }
 
     private let known = Mutex(Known())
@@ -53,6 +55,9 @@ public final class RegistryIndex: Sendable {
         known.withLock { $0.cargos["\(name):\(tagOrDigest)"] }
     }
 
+    /// The same by `publisher/name:version`; nil for any other text.
+    public func knownCargo(_ text: String) -> KnownCargo? { known.withLock { $0.versions[text] } }
+
     /// The cargo behind a tag or digest; nil when it is not here.
     public func cargo(_ name: CargoName, tagOrDigest: String) throws -> KnownCargo? {
         let writes = known.withLock { $0.writes }
@@ -60,8 +65,10 @@ public final class RegistryIndex: Sendable {
         let cargo = KnownCargo(digest: digest, config: config)
         known.withLock { known in
             guard known.writes == writes else { return }
-            if known.cargos.count >= RegistryIndex.mostKnown { known.cargos = [:] }
-            known.cargos["\(name):\(tagOrDigest)"] = cargo
+            if known.cargos.count >= RegistryIndex.mostKnown { (known.cargos, known.versions) = ([:], [:]) }
+            let text = "\(name):\(tagOrDigest)"
+            known.cargos[text] = cargo
+            if CargoVersion(tagOrDigest) != nil { known.versions[text] = cargo }
         }
         return cargo
     }
@@ -91,7 +98,7 @@ public final class RegistryIndex: Sendable {
         defer {
             known.withLock { known in
                 known.writes += 1
-                known.cargos = [:]
+                (known.cargos, known.versions) = ([:], [:])
             }
         }
         try folder.writeDurably(file, text)
