@@ -94,8 +94,12 @@ public struct Agent: Service {
                     guard (try? await Task.sleep(for: configuration.drain)) != nil else { return }
                     drainDeadline.open()
                 }
+                let forwarded = ForwardedWork()
                 if let door {
-                    let keeper = TunnelKeeper(session: session, door: door, service: configuration.models, logger: logger)
+                    let keeper = TunnelKeeper(
+                        session: session, door: door,
+                        forwarding: Forwarding(service: configuration.models, work: forwarded), draining: draining,
+                        logger: logger)
                     group.addTask { await keeper.run() }
                 }
                 let fetching =
@@ -110,14 +114,15 @@ public struct Agent: Service {
                 group.addTask { await reporting.run() }
                 let serving = configuration.models.map {
                     Serving(
-                        session: session, identity: identity, service: $0, draining: draining, drainDeadline: drainDeadline,
-                        delivery: delivery, logger: logger)
+                        session: session, identity: identity, service: $0, forwarded: forwarded, draining: draining,
+                        drainDeadline: drainDeadline, delivery: delivery, logger: logger)
                 }
                 await claims.run(
                     beside: {
                         async let served: Void? = serving?.run()
                         await recover(left, session, delivery)
                         await served
+                        await settle(forwarded, draining, drainDeadline)
                     }
                 ) { claim, at in
                     await attempt.run(claim, claimedAt: at)
@@ -129,6 +134,17 @@ public struct Agent: Service {
             draining.open()
         }
         await configuration.coordinator.shutdown()
+    }
+
+    /// Waits for the answers that go straight through the tunnel, once the agent drains.
+    private func settle(_ forwarded: ForwardedWork, _ draining: Gate, _ deadline: Gate) async {
+        await draining.wait()
+        await withTaskGroup(of: Void.self) { group in
+            group.addTask { await forwarded.done() }
+            group.addTask { await deadline.wait() }
+            await group.next()
+            group.cancelAll()
+        }
     }
 
     /// One home is one agent: by its name the containers of an earlier life are known.

@@ -19,6 +19,8 @@ struct Serving: Sendable {
     let session: HostSession
     let identity: HostIdentity
     let service: any ModelService
+    /// What comes past the claims.
+    let forwarded: ForwardedWork
     let draining: Gate
     let drainDeadline: Gate
     let delivery: Delivery
@@ -35,7 +37,8 @@ struct Serving: Sendable {
             }
             while !draining.isOpen, !Task.isCancelled {
                 let offered = await offered(room)
-                let free = offered.reduce(0) { $0 + max(0, $1.slots - $1.active) }
+                let direct = forwarded.byModel
+                let free = offered.reduce(0) { $0 + max(0, $1.slots - $1.active - (direct[$1.id] ?? 0)) }
                 if room.take(free: free) {
                     announced = .now
                     group.addTask { await claimAndAnswer(offered, room) }
@@ -52,12 +55,12 @@ struct Serving: Sendable {
         }
     }
 
-    /// The models with the requests that this host knows of itself.
+    /// The models with the requests that this host knows of itself, without those that the coordinator counts.
     private func offered(_ room: ServingRoom) async -> [ServedModel] {
-        let active = room.active
+        let (active, direct) = (room.active, forwarded.byModel)
         return await service.models().prefix(256).map { model in
             var model = model
-            model.active = max(model.active, active[model.id] ?? 0)
+            model.active = max(model.active - (direct[model.id] ?? 0), active[model.id] ?? 0)
             return model
         }
     }

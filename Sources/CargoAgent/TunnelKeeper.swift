@@ -1,8 +1,5 @@
 import CargoClient
-import CargoEndpoints
 import CargoTunnel
-import CargoWire
-import FoundationEssentials
 import Logging
 
 /// Keeps this host's tunnel open: dials, and dials again after a while that grows and is never the same for two hosts.
@@ -10,19 +7,27 @@ import Logging
 struct TunnelKeeper: Sendable {
     let session: HostSession
     let door: TunnelDoor
-    /// What answers requests that no store is to see.
-    let service: (any ModelService)?
+    let forwarding: Forwarding
+    let draining: Gate
     let logger: Logger
 
     /// A coordinator that refuses tunnels is asked again after so long.
     private static let afterRefusal = Duration.seconds(15)
-    /// Bytes of a forwarded request at most.
-    private static let largestRequest = 64 << 20
-
-    /// Until its task is cancelled.
+    /// Until its task is cancelled. A host that drains takes nothing new through its tunnel and opens no other.
     func run() async {
+        await withTaskGroup(of: Void.self) { group in
+            group.addTask {
+                await draining.wait()
+                if draining.isOpen { door.current?.goAway() }
+            }
+            await keepOpen()
+            group.cancelAll()
+        }
+    }
+
+    private func keepOpen() async {
         var backoff = Backoff(first: .milliseconds(200), most: .seconds(10))
-        while !Task.isCancelled {
+        while !Task.isCancelled, !draining.isOpen {
             let began = ContinuousClock.now
             do {
                 let client = try await session.client()
@@ -45,30 +50,9 @@ struct TunnelKeeper: Sendable {
         case .cancel:
             _ = try await stream.collect(limit: 1024)
             if let job = opening.job { await session.cancelled(job) }
-            try await stream.writeHead(ExchangeHead(status: 200))
-        case .answer: try await forward(stream)
+            try stream.writeHead(ExchangeHead(status: 200))
+        case .answer: try await forwarding.answer(opening, stream)
         default: throw TunnelFault(code: "unknown_operation", message: "A coordinator does not open this.", status: 404)
-        }
-    }
-
-    private func forward(_ stream: TunnelStream) async throws {
-        guard let service else {
-            throw TunnelFault(code: "model_not_found", message: "This host serves no models.", status: 404, retryable: true)
-        }
-        let bytes = try await stream.collect(limit: TunnelKeeper.largestRequest)
-        guard let forwarded = try? JSONDecoder().decode(ForwardedRequest.self, from: Data(bytes)) else {
-            throw TunnelFault(code: "invalid_body", message: "The request is not one.", status: 400)
-        }
-        do {
-            let usage = try await service.answer(forwarded.request, account: forwarded.account) { head in
-                try await stream.writeHead(head)
-            } body: { piece in
-                try await stream.write(piece)
-            }
-            if let usage { await stream.end(usage) }
-        } catch let failure as ModelFailure {
-            throw TunnelFault(
-                code: failure.code.rawValue, message: failure.message, status: failure.status, retryable: failure.retryable)
         }
     }
 }

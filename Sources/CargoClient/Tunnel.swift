@@ -85,7 +85,7 @@ extension CoordinatorClient {
     func throughTunnel(
         _ operation: TunnelOpening.Operation, job: String? = nil, _ value: some Encodable, timeout: TimeAmount
     ) async throws -> (status: Int, bytes: [UInt8])? {
-        guard let link = door?.current, await link.takesNew else { return nil }
+        guard let link = door?.current, link.takesNew else { return nil }
         let body = Array(try wireEncoder().encode(value))
         let answer: (status: Int, body: [UInt8])
         do {

@@ -164,7 +164,10 @@ public struct Coordinator: Sendable {
                 .init(service: AccountService(queue: queue, isShared: settings.database != nil, logger: logger)),
                 .init(service: BatchService(gateway: gateway)),
                 .init(service: application),
-                .init(service: DrainService(queue: queue, tunnels: gateway.tunnels, limit: limit)),
+                .init(
+                    service: DrainService(
+                        queue: queue, tunnels: gateway.tunnels, requests: gateway.direct,
+                        patience: .milliseconds(max(0, settings.shutdownSeconds * 1000 - 1500)), limit: limit)),
             ],
             gracefulShutdownSignals: [.sigterm, .sigint], logger: logger)
         if let peerClient {
@@ -209,17 +212,23 @@ private struct BatchService: Service {
 private struct DrainService: Service {
     let queue: JobQueue
     let tunnels: TunnelHub
+    let requests: DirectRequests
+    /// How long answers that live in memory alone may take to end.
+    let patience: Duration
     let limit: ShutdownLimit
 
     func run() async throws {
         try? await gracefulShutdown()
         // Who embeds a coordinator ends it by cancelling, and decides alone about the process.
         if !Task.isCancelled { limit.begin() }
-        await tunnels.goAway()
+        tunnels.goAway()
         queue.drain()
         // What was under way has a moment to be answered; an open socket would hold up the end.
-        try? await Task.sleep(for: .milliseconds(500))
-        await tunnels.close()
+        let end = ContinuousClock.now + patience
+        repeat {
+            try? await Task.sleep(for: .milliseconds(500))
+        } while requests.open > 0 && ContinuousClock.now < end && !Task.isCancelled
+        tunnels.close()
     }
 }
 

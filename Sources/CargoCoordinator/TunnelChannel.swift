@@ -110,7 +110,9 @@ struct TunnelChannel: ServerChildChannel, HTTPChannelHandler {
             logger.notice("a host's tunnel is open", metadata: ["host": "\(host)"])
             let link = TunnelLink(.coordinator)
             do {
-                try await gateway.serveTunnel(link, of: principal) { handler in
+                try await gateway.serveTunnel(link, of: principal) { outcome in
+                    if case .failure(TunnelSocket.Broken.silent) = outcome { true } else { false }
+                } over: { handler in
                     try await TunnelSocket.run(channel, as: link, masked: false, handler: handler)
                 }
                 logger.info("a host's tunnel is closed", metadata: ["host": "\(host)"])

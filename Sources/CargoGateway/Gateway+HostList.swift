@@ -46,7 +46,7 @@ extension Gateway {
             try await queue.groups.forget(host.id, of: host.account)
             queue.board.forget(host.id)
             queue.scheduler.forget(host.id)
-            await tunnels.drop(host.id)
+            tunnels.drop(host.id)
             return Response(status: .noContent)
         }
         router.post("/hosts/heartbeat") { request, _ in

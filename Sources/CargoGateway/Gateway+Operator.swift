@@ -46,7 +46,7 @@ extension Gateway {
             GatewayMetrics.Now(
                 counts: try await queue.store.counts(), wall: queue.settings.clocks.wall(),
                 webhookLag: try await queue.outbox.webhookLag(), freeBytes: disk.freeBytes, activeHosts: queue.activeHosts,
-                accounts: queue.directory.accountCount))
+                accounts: queue.directory.accountCount, direct: direct.counts))
     }
 
     /// What a key without the scope `admin` sees: its own account, nothing that others do (RULES.md 17).

@@ -16,15 +16,35 @@ extension Gateway {
         return principal
     }
 
+    /// How long a host whose connection was closed may take to open another before it counts as lost.
+    private static let returnWithin = Duration.seconds(3)
+
     /// Runs a connection to its end.
+    /// - Parameter isSilence: whether it ended because the host said nothing for too long.
     public func serveTunnel(
         _ link: TunnelLink, of principal: Principal,
-        over run: (@escaping TunnelLink.Handler) async throws -> Void
+        isSilence: (Result<Void, any Error>) -> Bool, over run: (@escaping TunnelLink.Handler) async throws -> Void
     ) async throws {
         guard let host = principal.host else { return }
-        await tunnels.add(link, of: host)?.close()
-        defer { tunnels.remove(link, of: host) }
-        try await run { opening, stream in try await answer(opening, stream, principal) }
+        tunnels.add(link, of: host)?.close()
+        let outcome: Result<Void, any Error>
+        do {
+            try await run { opening, stream in try await answer(opening, stream, principal) }
+            outcome = .success(())
+        } catch {
+            outcome = .failure(error)
+        }
+        tunnels.remove(link, of: host)
+        if !tunnels.isGoingAway { await ended(host, afterSilence: isSilence(outcome)) }
+        try outcome.get()
+    }
+
+    /// A host that closed its connection, or whose process ended, may be back in a moment; one that was silent for as long as a
+    /// living peer never is counts as lost at once.
+    private func ended(_ host: String, afterSilence: Bool) async {
+        if !afterSilence { try? await Task.sleep(for: Gateway.returnWithin) }
+        guard tunnels.link(to: host) == nil, !tunnels.isGoingAway, !Task.isCancelled else { return }
+        await queue.lost(host)
     }
 
     private func answer(_ opening: TunnelOpening, _ stream: TunnelStream, _ principal: Principal) async throws {
@@ -74,7 +94,7 @@ extension Gateway {
     }
 
     private func reply(_ stream: TunnelStream, _ status: Int, _ bytes: [UInt8]) async throws {
-        try await stream.writeHead(ExchangeHead(status: status))
+        try stream.writeHead(ExchangeHead(status: status))
         try await stream.write(bytes)
     }
 }

@@ -29,6 +29,8 @@ public struct Gateway: Sendable {
     let batches = BatchBoard()
     /// Hosts that can be reached at once.
     public let tunnels = TunnelHub()
+    /// Requests to models that no store sees.
+    public let direct = DirectRequests()
 
     /// Bytes of a JSON body at most.
     static let largestJSON = 16 << 20

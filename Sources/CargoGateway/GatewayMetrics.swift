@@ -38,6 +38,7 @@ public final class GatewayMetrics: Sendable {
         var freeBytes: Int64?
         var activeHosts: Int
         var accounts: Int
+        var direct: (open: Int, begun: Int, failed: Int)
     }
 
     func figures(_ now: Now) -> MetricFigures {
@@ -52,6 +53,10 @@ public final class GatewayMetrics: Sendable {
             "job_seconds_total", "counter", "Time of those jobs from submit to end.", Double(ends.milliseconds) / 1000)
         figures.add("hosts_active", "gauge", "Hosts that asked for work in the last ten minutes.", now.activeHosts)
         figures.add("accounts", "gauge", "Accounts that have a key.", now.accounts)
+        figures.add(
+            "direct_requests", "gauge", "Requests to models that are kept in memory only and are under way.", now.direct.open)
+        figures.add("direct_requests_total", "counter", "Requests to models that were kept in memory only.", now.direct.begun)
+        figures.add("direct_requests_failed_total", "counter", "Of those, the ones that ended in an error.", now.direct.failed)
         figures.add("webhook_lag_seconds", "gauge", "How long the oldest callback that is due has waited.", now.webhookLag)
         if let free = now.freeBytes { figures.add("disk_free_bytes", "gauge", "Room on the data folder's disk.", free) }
         figures.add("commits_total", "counter", "Commits of the job store.", commits.count)

@@ -1,50 +1,63 @@
-import CargoQueue
 import CargoTunnel
-public import CargoWire
-import FoundationEssentials
+import CargoWire
 import Synchronization
 
 /// The tunnels of this coordinator: which hosts can be reached at once, and calls to them.
 public final class TunnelHub: Sendable {
+    private struct State {
+        var links: [String: [TunnelLink]] = [:]
+        var isGoingAway = false
+    }
+
     /// A host that connects again while its old connection is not known to be dead has two for a while: the newest counts.
     private static let mostOfAHost = 4
-    private let links = Mutex<[String: [TunnelLink]]>([:])
+    private let state = Mutex(State())
 
     public init() {}
 
     /// The newest connection to a host.
-    func link(to host: String) -> TunnelLink? { links.withLock { $0[host]?.last } }
+    func link(to host: String) -> TunnelLink? { state.withLock { $0.links[host]?.last } }
+
+    /// Whether a request could be given to the host now.
+    func takes(_ host: String) -> Bool { link(to: host)?.takesNew == true }
 
     /// Hosts that can be reached at once.
-    public var connected: Set<String> { links.withLock { Set($0.keys) } }
+    public var connected: Set<String> { state.withLock { Set($0.links.keys) } }
+
+    /// The coordinator is going down.
+    var isGoingAway: Bool { state.withLock { $0.isGoingAway } }
 
     func add(_ link: TunnelLink, of host: String) -> TunnelLink? {
-        links.withLock { links in
-            links[host, default: []].append(link)
-            guard let count = links[host]?.count, count > Self.mostOfAHost else { return nil }
-            return links[host]?.removeFirst()
+        state.withLock { state in
+            state.links[host, default: []].append(link)
+            guard let count = state.links[host]?.count, count > Self.mostOfAHost else { return nil }
+            return state.links[host]?.removeFirst()
         }
     }
 
     func remove(_ link: TunnelLink, of host: String) {
-        links.withLock { links in
-            links[host]?.removeAll { $0 === link }
-            if links[host]?.isEmpty == true { links[host] = nil }
+        state.withLock { state in
+            state.links[host]?.removeAll { $0 === link }
+            if state.links[host]?.isEmpty == true { state.links[host] = nil }
         }
     }
 
     /// A host's credentials ended: its connections end too.
-    func drop(_ host: String) async {
-        for link in links.withLock({ $0.removeValue(forKey: host) }) ?? [] { await link.close() }
+    func drop(_ host: String) {
+        for link in state.withLock({ $0.links.removeValue(forKey: host) }) ?? [] { link.close() }
     }
 
     /// Every host is told to come back, here or to another coordinator.
-    public func goAway() async {
-        for link in links.withLock({ $0.values.flatMap(\.self) }) { await link.goAway() }
+    public func goAway() {
+        let links = state.withLock { state in
+            state.isGoingAway = true
+            return state.links.values.flatMap(\.self)
+        }
+        for link in links { link.goAway() }
     }
 
-    public func close() async {
-        for link in links.withLock({ $0.values.flatMap(\.self) }) { await link.close() }
+    public func close() {
+        for link in state.withLock({ $0.links.values.flatMap(\.self) }) { link.close() }
     }
 
     /// Tells a host at once that a job was cancelled; one that does not hear it within a second hears it with its next
@@ -59,26 +72,17 @@ public final class TunnelHub: Sendable {
         }
     }
 
-    /// Lets a host answer a request to a model that no store is to see. The shape of `ModelService.answer`: `head` once, then
-    /// `body` for each piece; awaiting them is the back-pressure, cancelling the task ends the host's work.
-    public func forward(
-        _ request: ModelRequest, to host: String, account: String,
-        head: (AnswerHead) async throws -> Void, body: ([UInt8]) async throws -> Void
-    ) async throws -> ModelUsage? {
+    /// Asks a host for the answer to a request that no store is to see. Giving the stream up ends the host's work.
+    func ask(_ question: TunnelOpening.Question, _ body: [UInt8], of host: String) async throws -> TunnelStream {
         guard let link = link(to: host) else { throw TunnelFault.lost }
-        let stream = try await link.open(TunnelOpening(.answer))
-        return try await stream.whole {
-            try await stream.write(Array(try JSONEncoder().encode(ForwardedRequest(request: request, account: account))))
-            await stream.end()
-            guard let word = try await stream.head() else {
-                throw TunnelFault(code: "bad_answer", message: "The host's answer has no beginning.")
-            }
-            try await head(try JSONDecoder().decode(AnswerHead.self, from: Data(word)))
-            var usage: ModelUsage?
-            while let bytes = try await stream.next({ usage = try? JSONDecoder().decode(ModelUsage.self, from: Data($0)) }) {
-                try await body(bytes)
-            }
-            return usage
+        let stream = try link.open(TunnelOpening(.answer, question: question))
+        do {
+            try await stream.write(body)
+            stream.end()
+        } catch {
+            stream.forget()
+            throw error
         }
+        return stream
     }
 }

@@ -32,6 +32,8 @@ public final class JobQueue: Sendable {
     public let peers: Peers?
     let homes: LogHomes
     let sharing = Mutex(Sharing())
+    /// The leases of requests to models that this coordinator granted: a host that is lost gives them back at once.
+    private let heldRequests = HeldRequests()
 
     /// Bytes of one progress value at most, as JSON.
     public static let largestProgress = 16 << 10
@@ -78,10 +80,12 @@ public final class JobQueue: Sendable {
             accounts.ring(.rows)
             hooks.onAccounts()
         }
+        let heldRequests = heldRequests
         own.onLeaseEnding = {
             sealing.seal($0, $1)
             answers.end($0)
             homes.forget($0)
+            heldRequests.end($0)
             hooks.onLeaseEnding($0, $1)
         }
         let store = try await open(settings, own)
@@ -185,6 +189,7 @@ public final class JobQueue: Sendable {
             }
             pace.granted(granted.job.key.account, at: settings.clocks.uptime())
             scheduler.gave(granted.job, to: ask.host)
+            if granted.job.requirement.kind == Requirement.request { heldRequests.begin(granted.job.key.id, granted.lease) }
         }
         return granted
     }
@@ -318,6 +323,18 @@ public final class JobQueue: Sendable {
         if record.state.status.isFinal { settle(id, nil, bytes: 0, failed: true) }
         forget(id)
         return record
+    }
+
+    /// A host's connection is dead. Requests that it had not begun to answer go to another at once, others end as lost; its jobs
+    /// keep their leases, because a host that comes back in time goes on with them.
+    public func lost(_ host: String) async {
+        pace.forget(host)
+        board.forget(host)
+        scheduler.forget(host)
+        for (id, lease) in heldRequests.all(of: host) {
+            let error = JobError(.hostLost, "The host's connection was lost.")
+            _ = try? await fail(id, Failure(lease: lease, error: error, retryable: true))
+        }
     }
 
     private func forget(_ id: JobID) {

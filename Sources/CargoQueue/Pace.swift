@@ -54,6 +54,9 @@ final class Pace: Sendable {
         }
     }
 
+    /// A host's connection is dead: it serves nothing until it asks again.
+    func forget(_ host: String) { state.withLock { $0.hosts[host] = nil } }
+
     /// Hosts that asked for work in the last `seconds`.
     func hosts(since seconds: Double, at now: Uptime) -> Int {
         state.withLock { state in state.hosts.values.count { $0.at.advanced(bySeconds: seconds) > now } }

@@ -61,6 +61,18 @@ public final class Scheduler: Sendable {
         return state.withLock { $0.fleet.place(need, excluding: excluding, at: now, where: isAllowed).choices.map(\.host) }
     }
 
+    /// A request was given to a host past the queue.
+    public func began(_ model: String, on host: String) { state.withLock { $0.fleet.direct(host, model: model, 1) } }
+
+    /// It has ended there, however it came out.
+    public func ended(_ model: String, on host: String) { state.withLock { $0.fleet.direct(host, model: model, -1) } }
+
+    /// How such a request came out: seconds to the beginning of its answer, or nil for a failure of the host's.
+    public func observed(_ host: String, model: String, seconds: Double?) {
+        let now = now
+        state.withLock { $0.fleet.observed(host, model: model, seconds: seconds, at: now) }
+    }
+
     public func explain(_ requirement: Requirement, visible: (String) -> Bool) -> [Assessment] {
         let now = now
         return state.withLock { $0.fleet.explain(requirement.need, visible: visible, at: now) }

@@ -41,6 +41,8 @@ public struct Fleet: Sendable {
     private var models: [String: Int] = [:]
     private var hot: [[Holding]] = []
     private var cold: [[Holding]] = []
+    /// Requests by host and model that were given past the queue and have not ended: hosts leave them out of what they report.
+    private var direct: [String: [String: Int]] = [:]
     /// By host and model, where there is anything to remember.
     private var breakers: [String: [String: Breaker]] = [:]
     private var random = SplitMix(state: 0x9E37_79B9_7F4A_7C15)
@@ -103,6 +105,21 @@ public struct Fleet: Sendable {
         }
     }
 
+    /// A request was given to a host past the queue (`change` 1), or has ended there (-1).
+    public mutating func direct(_ id: String, model: String, _ change: Int) {
+        let count = max(0, (direct[id]?[model] ?? 0) + change)
+        direct[id, default: [:]][model] = count > 0 ? count : nil
+        if direct[id]?.isEmpty == true { direct[id] = nil }
+        guard let number = numbers[id], let known = models[model] else { return }
+        for place in hosts[number].places where place.model == known {
+            if place.place >= 0 {
+                hot[known][place.place].active = max(0, hot[known][place.place].active + change)
+            } else {
+                cold[known][-1 - place.place].active = max(0, cold[known][-1 - place.place].active + change)
+            }
+        }
+    }
+
     private mutating func index(_ number: Int) {
         let host = hosts[number]
         var wanted: [(Int, Holding)] = []
@@ -116,7 +133,8 @@ public struct Fleet: Sendable {
                     (
                         self.number(of: model.id),
                         Holding(
-                            host: number, isLoaded: mayServe && model.presence == .loaded, active: model.active,
+                            host: number, isLoaded: mayServe && model.presence == .loaded,
+                            active: model.active + (direct[host.id]?[model.id] ?? 0),
                             slots: mayServe ? model.slots : 0, price: host.report?.asked(for: model.id) ?? 0,
                             said: host.capabilities.metrics?.models[model.id]?.firstTokenMS.map { $0 / 1000 },
                             breaker: breakers[host.id]?[model.id] ?? Breaker())

@@ -1,21 +1,59 @@
 import FoundationEssentials
+import Synchronization
 
 /// One connection's streams as calls: both ends of a tunnel speak through one of these. The bytes go out through `pump`
 /// and come in through `received`, whatever carries them.
-public actor TunnelLink {
+///
+/// Its state stands behind a lock, not in an actor: a word of an answer is taken and passed on by the thread that has it.
+public final class TunnelLink: Sendable {
     /// Carries what a stream's reader has not read: bounded by the stream's window.
     private struct Inbox {
         var events: [Piece] = []
         var waiter: CheckedContinuation<Piece, any Error>?
         var writer: CheckedContinuation<Void, any Error>?
         var over: TunnelFault?
+        /// Finished when the peer gives the stream up.
+        var resetBell: AsyncStream<Void>.Continuation?
     }
 
     /// One thing that came on a stream.
-    enum Piece: Sendable {
+    public enum Piece: Hashable, Sendable {
         case head([UInt8])
         case data([UInt8])
         case end([UInt8])
+        /// Nothing: whoever waits was told by `expire` that it has waited long enough.
+        case late
+    }
+
+    private struct State {
+        var streams: TunnelStreams
+        var inboxes: [UInt32: Inbox] = [:]
+        /// Frames that wait to go out, in order; what is beyond `mostPending` bytes holds up whoever sends data.
+        var pending: [[UInt8]] = []
+        var pendingBytes = 0
+        var senders: [CheckedContinuation<Void, Never>] = []
+        var isClosed = false
+        var lastHeard = ContinuousClock.now
+    }
+
+    /// Who goes on because of something that came: resumed when the lock is free again.
+    private struct Resumption {
+        var reader: CheckedContinuation<Piece, any Error>?
+        var piece = Piece.late
+        var writer: CheckedContinuation<Void, any Error>?
+        var fault: TunnelFault?
+        var bell: AsyncStream<Void>.Continuation?
+
+        func go() {
+            if let fault {
+                reader?.resume(throwing: fault)
+                writer?.resume(throwing: fault)
+            } else {
+                reader?.resume(returning: piece)
+                writer?.resume()
+            }
+            bell?.finish()
+        }
     }
 
     /// Answers the streams that the peer opens. Returning ends the stream; throwing a `TunnelFault` resets it.
@@ -24,57 +62,55 @@ public actor TunnelLink {
     /// Bytes of one data frame at most: others get between.
     static let piece = 64 << 10
     private static let mostPending = 1 << 20
+    /// A peer that reads nothing of what it asks for is not written to without end.
+    private static let mostUnread = 16 << 20
 
-    private var streams: TunnelStreams
-    private var inboxes: [UInt32: Inbox] = [:]
-    /// Frames that wait to go out, in order; what is beyond `mostPending` bytes holds up whoever sends.
-    private var pending: [[UInt8]] = []
-    private var pendingBytes = 0
-    private var senders: [CheckedContinuation<Void, Never>] = []
+    private let state: Mutex<State>
     private let wake: AsyncStream<Void>
     private let waker: AsyncStream<Void>.Continuation
     private let opened: AsyncStream<(UInt32, TunnelOpening)>
     private let openings: AsyncStream<(UInt32, TunnelOpening)>.Continuation
-    private var isClosed = false
-    private var lastHeard = ContinuousClock.now
+    public let side: TunnelStreams.Side
 
     public init(_ side: TunnelStreams.Side) {
-        streams = TunnelStreams(side)
+        self.side = side
+        state = Mutex(State(streams: TunnelStreams(side)))
         (wake, waker) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(1))
         (opened, openings) = AsyncStream.makeStream(bufferingPolicy: .bufferingOldest(TunnelStreams.mostStreams))
     }
 
+    // MARK: The connection
+
     /// Hands what goes out to `write`, one batch after the other, until the link closes; waiting in it is the back-pressure.
-    public nonisolated func pump(_ write: @Sendable ([[UInt8]]) async throws -> Void) async throws {
+    public func pump(_ write: @Sendable ([[UInt8]]) async throws -> Void) async throws {
         for await _ in wake {
-            while let batch = await takePending() { try await write(batch) }
+            while let batch = takePending() { try await write(batch) }
         }
     }
 
     private func takePending() -> [[UInt8]]? {
-        guard !pending.isEmpty else { return nil }
-        let batch = pending
-        (pending, pendingBytes) = ([], 0)
-        let waiting = senders
-        senders = []
+        let (batch, waiting) = state.withLock { state -> ([[UInt8]], [CheckedContinuation<Void, Never>]) in
+            defer { (state.pending, state.pendingBytes, state.senders) = ([], 0, []) }
+            return (state.pending, state.senders)
+        }
         for sender in waiting { sender.resume() }
-        return batch
+        return batch.isEmpty ? nil : batch
     }
 
     /// Answers what the peer opens, until the link closes or the task is cancelled.
-    public nonisolated func serve(_ handler: @escaping Handler) async {
+    public func serve(_ handler: @escaping Handler) async {
         await withDiscardingTaskGroup { group in
             for await (id, opening) in opened {
                 group.addTask {
                     let stream = TunnelStream(link: self, id: id)
                     do {
                         try await self.untilReset(id) { try await handler(opening, stream) }
-                        await self.end(id, trailer: [])
-                        await self.dispose(id)
+                        self.end(id, trailer: [])
+                        self.dispose(id)
                     } catch let fault as TunnelFault {
-                        await self.reset(id, fault)
+                        self.reset(id, fault)
                     } catch {
-                        await self.reset(id, TunnelFault(code: "failed", message: "The other side failed at this.", status: 500))
+                        self.reset(id, TunnelFault(code: "failed", message: "The other side failed at this.", status: 500))
                     }
                 }
             }
@@ -83,13 +119,16 @@ public actor TunnelLink {
     }
 
     /// Runs `body` until the peer resets the stream, which cancels it.
-    private nonisolated func untilReset(_ id: UInt32, _ body: @escaping @Sendable () async throws -> Void) async throws {
+    private func untilReset(_ id: UInt32, _ body: @escaping @Sendable () async throws -> Void) async throws {
         try await withThrowingTaskGroup(of: Void.self) { group in
-            let bell = AsyncStream<Void>.makeStream(bufferingPolicy: .bufferingNewest(1))
-            await onReset(id) { bell.continuation.finish() }
+            let (bell, ringer) = AsyncStream<Void>.makeStream(bufferingPolicy: .bufferingNewest(1))
+            state.withLock { state in
+                if state.inboxes[id] == nil || state.inboxes[id]?.over != nil { return ringer.finish() }
+                state.inboxes[id]?.resetBell = ringer
+            }
             group.addTask { try await body() }
             group.addTask {
-                for await _ in bell.stream {}
+                for await _ in bell {}
                 if !Task.isCancelled { throw TunnelFault.cancelled }
             }
             defer { group.cancelAll() }
@@ -97,85 +136,92 @@ public actor TunnelLink {
         }
     }
 
-    private var resets: [UInt32: @Sendable () -> Void] = [:]
-
-    private func onReset(_ id: UInt32, _ action: @escaping @Sendable () -> Void) {
-        guard inboxes[id]?.over == nil, inboxes[id] != nil else { return action() }
-        resets[id] = action
-    }
-
     /// Takes one message of the peer. Throws when the peer broke the rules: the connection is closed then.
     public func received(_ bytes: [UInt8]) async throws {
-        lastHeard = .now
-        guard !isClosed, let event = try streams.receive(try TunnelFrame(bytes)) else { return }
-        switch event {
-        case .opened(let id, let word):
-            guard let opening = try? JSONDecoder().decode(TunnelOpening.self, from: Data(word)),
-                opening.operation.opener != streams.side
-            else {
-                _ = streams.reset(id)
-                return try await send(
-                    .reset(
-                        stream: id,
-                        Self.word(TunnelFault(code: "unknown_operation", message: "There is no such operation.", status: 404))))
+        let frame = try TunnelFrame(bytes)
+        var refusal: (UInt32, TunnelFault)?
+        let resumption = try state.withLock { state -> Resumption? in
+            state.lastHeard = .now
+            guard !state.isClosed, let event = try state.streams.receive(frame) else { return nil }
+            switch event {
+            case .opened(let id, let word):
+                guard let opening = try? JSONDecoder().decode(TunnelOpening.self, from: Data(word)),
+                    opening.operation.opener != side
+                else {
+                    refusal = (
+                        id, TunnelFault(code: "unknown_operation", message: "There is no such operation.", status: 404)
+                    )
+                    return nil
+                }
+                state.inboxes[id] = Inbox()
+                if case .enqueued = openings.yield((id, opening)) { return nil }
+                refusal = (
+                    id, TunnelFault(code: "overloaded", message: "Too many calls at once.", status: 503, retryable: true)
+                )
+                return nil
+            case .head(let id, let word): return Self.deliver(id, .head(word), &state)
+            case .data(let id, let bytes): return Self.deliver(id, .data(bytes), &state)
+            case .ended(let id, let word): return Self.deliver(id, .end(word), &state)
+            case .reset(let id, let word):
+                let fault = (try? JSONDecoder().decode(TunnelFault.self, from: Data(word))) ?? TunnelFault.cancelled
+                return Self.finish(id, fault, &state)
+            case .room(let id):
+                defer { state.inboxes[id]?.writer = nil }
+                return Resumption(writer: state.inboxes[id]?.writer)
+            case .goingAway: return nil
             }
-            inboxes[id] = Inbox()
-            if case .enqueued = openings.yield((id, opening)) { return }
-            await reset(id, TunnelFault(code: "overloaded", message: "Too many calls at once.", status: 503, retryable: true))
-        case .head(let id, let word): deliver(id, .head(word))
-        case .data(let id, let bytes): deliver(id, .data(bytes))
-        case .ended(let id, let word): deliver(id, .end(word))
-        case .reset(let id, let word):
-            let fault = (try? JSONDecoder().decode(TunnelFault.self, from: Data(word))) ?? TunnelFault.cancelled
-            finish(id, fault)
-        case .room(let id):
-            let writer = inboxes[id]?.writer
-            inboxes[id]?.writer = nil
-            writer?.resume()
-        case .goingAway: break
         }
+        resumption?.go()
+        guard let (id, fault) = refusal else { return }
+        reset(id, fault)
+        // Whoever opens what is refused reads the refusals, or waits.
+        await room()
     }
 
     /// The peer showed that it lives.
-    public func heard() { lastHeard = .now }
+    public func heard() { state.withLock { $0.lastHeard = .now } }
 
-    public var silence: Duration { ContinuousClock.now - lastHeard }
+    public var silence: Duration { ContinuousClock.now - state.withLock { $0.lastHeard } }
 
-    public var takesNew: Bool { !isClosed && !streams.peerGoesAway }
+    public var takesNew: Bool { state.withLock { !$0.isClosed && !$0.streams.peerGoesAway } }
 
     /// Says that this side takes no new streams.
-    public func goAway() async { try? await send(.goAway) }
+    public func goAway() { try? send(.goAway) }
 
     /// The connection is gone: everyone who waits hears it.
     public func close() {
-        guard !isClosed else { return }
-        isClosed = true
+        let (waiting, resumptions) = state.withLock { state -> ([CheckedContinuation<Void, Never>], [Resumption]) in
+            guard !state.isClosed else { return ([], []) }
+            state.isClosed = true
+            defer { state.senders = [] }
+            return (state.senders, Array(state.inboxes.keys).compactMap { Self.finish($0, .lost, &state) })
+        }
         openings.finish()
         waker.finish()
-        let waiting = senders
-        senders = []
         for sender in waiting { sender.resume() }
-        for id in Array(inboxes.keys) { finish(id, .lost) }
+        for resumption in resumptions { resumption.go() }
     }
 
     // MARK: Streams
 
     /// Opens a stream.
-    public func open(_ opening: TunnelOpening) async throws -> TunnelStream {
-        guard !isClosed, let id = streams.open() else { throw TunnelFault.lost }
-        inboxes[id] = Inbox()
-        try await send(.open(stream: id, Self.word(opening)))
+    public func open(_ opening: TunnelOpening) throws -> TunnelStream {
+        let word = Self.word(opening)
+        // Numbered and sent under one lock: a peer hears of streams in the order of their numbers.
+        let id = try sending { state -> (UInt32, TunnelFrame?) in
+            guard !state.isClosed, let id = state.streams.open() else { throw TunnelFault.lost }
+            state.inboxes[id] = Inbox()
+            return (id, .open(stream: id, word))
+        }
         return TunnelStream(link: self, id: id)
     }
 
     /// One call: a body out, a status and a body back.
-    public nonisolated func exchange(_ opening: TunnelOpening, _ body: [UInt8], limit: Int) async throws -> (
-        status: Int, body: [UInt8]
-    ) {
-        let stream = try await open(opening)
+    public func exchange(_ opening: TunnelOpening, _ body: [UInt8], limit: Int) async throws -> (status: Int, body: [UInt8]) {
+        let stream = try open(opening)
         return try await stream.whole {
             try await stream.write(body)
-            await stream.end()
+            stream.end()
             guard let head = try await stream.head(),
                 let status = try? JSONDecoder().decode(ExchangeHead.self, from: Data(head)).status
             else { throw TunnelFault(code: "bad_answer", message: "The other side's answer has no status.") }
@@ -186,115 +232,179 @@ public actor TunnelLink {
     func writeData(_ id: UInt32, _ bytes: [UInt8]) async throws {
         var rest = bytes[...]
         while !rest.isEmpty {
-            if let fault = inboxes[id]?.over { throw fault }
-            guard let count = streams.mayWrite(id, min(rest.count, Self.piece)) else { throw TunnelFault.lost }
-            if count == 0 {
-                try await withTaskCancellationHandler {
-                    try await withCheckedThrowingContinuation { (continuation: CheckedContinuation<Void, any Error>) in
-                        guard inboxes[id] != nil, !Task.isCancelled, inboxes[id]?.over == nil else {
-                            return continuation.resume(throwing: inboxes[id]?.over ?? .lost)
-                        }
-                        inboxes[id]?.writer = continuation
-                    }
-                } onCancel: {
-                    Task { await self.abandon(id) }
-                }
+            let wanted = min(rest.count, Self.piece)
+            let count = try sending { state -> (Int, TunnelFrame?) in
+                if let fault = state.inboxes[id]?.over { throw fault }
+                guard let count = state.streams.mayWrite(id, wanted) else { throw TunnelFault.lost }
+                return (count, count > 0 ? .data(stream: id, count == bytes.count ? bytes : Array(rest.prefix(count))) : nil)
+            }
+            guard count > 0 else {
+                try await untilWindow(id)
                 continue
             }
-            try await send(.data(stream: id, Array(rest.prefix(count))))
+            await room()
             rest = rest.dropFirst(count)
         }
     }
 
-    func writeHead(_ id: UInt32, _ word: [UInt8]) async throws {
-        if let fault = inboxes[id]?.over { throw fault }
-        try await send(.head(stream: id, word))
+    /// Waits until the peer gives the stream credit.
+    private func untilWindow(_ id: UInt32) async throws {
+        try await withTaskCancellationHandler {
+            try await withCheckedThrowingContinuation { (continuation: CheckedContinuation<Void, any Error>) in
+                let now: Result<Void, any Error>? = state.withLock { state in
+                    guard let inbox = state.inboxes[id], inbox.over == nil else {
+                        return .failure(state.inboxes[id]?.over ?? .lost)
+                    }
+                    if Task.isCancelled { return .failure(CancellationError()) }
+                    // Credit that came since is there to be taken.
+                    if state.streams.mayWriteNow(id) { return .success(()) }
+                    state.inboxes[id]?.writer = continuation
+                    return nil
+                }
+                if let now { continuation.resume(with: now) }
+            }
+        } onCancel: {
+            abandon(id)
+        }
     }
 
-    func end(_ id: UInt32, trailer: [UInt8]) async {
-        guard streams.end(id) else { return }
-        try? await send(.end(stream: id, trailer))
+    /// An empty frame of data: this side has begun with what the stream asks for.
+    func acknowledge(_ id: UInt32) throws { try send(.data(stream: id, [])) }
+
+    func writeHead(_ id: UInt32, _ word: [UInt8]) throws {
+        if let fault = state.withLock({ $0.inboxes[id]?.over }) { throw fault }
+        try send(.head(stream: id, word))
     }
 
-    func reset(_ id: UInt32, _ fault: TunnelFault) async {
-        resets[id] = nil
-        inboxes[id] = nil
-        guard streams.reset(id) else { return }
-        try? await send(.reset(stream: id, Self.word(fault)))
+    func end(_ id: UInt32, trailer: [UInt8]) {
+        try? sending { state in ((), state.streams.end(id) ? .end(stream: id, trailer) : nil) }
+    }
+
+    func reset(_ id: UInt32, _ fault: TunnelFault) {
+        try? sending { state in
+            state.inboxes[id] = nil
+            return ((), state.streams.reset(id) ? .reset(stream: id, Self.word(fault)) : nil)
+        }
     }
 
     /// Whoever answered this stream has: what still comes on it is dropped.
-    private func dispose(_ id: UInt32) {
-        resets[id] = nil
-        inboxes[id] = nil
-    }
+    private func dispose(_ id: UInt32) { state.withLock { $0.inboxes[id] = nil } }
 
     /// Forgets a stream that both sides are done with; one that is still open is reset.
-    func forget(_ id: UInt32) async {
-        guard inboxes[id] != nil else { return }
-        await reset(id, .cancelled)
+    func forget(_ id: UInt32) {
+        guard state.withLock({ $0.inboxes[id] != nil }) else { return }
+        reset(id, .cancelled)
+    }
+
+    /// Whoever waits for the next piece of this stream gets `late`.
+    func expire(_ id: UInt32) {
+        let waiter = state.withLock { state in
+            defer { state.inboxes[id]?.waiter = nil }
+            return state.inboxes[id]?.waiter
+        }
+        waiter?.resume(returning: .late)
     }
 
     func next(_ id: UInt32) async throws -> Piece {
         let piece = try await take(id)
-        if case .data(let bytes) = piece, let credit = streams.used(id, bytes.count) {
-            try await send(.window(stream: id, credit: credit))
+        if case .data(let bytes) = piece {
+            try sending { state in
+                ((), state.streams.used(id, bytes.count).map { .window(stream: id, credit: $0) })
+            }
         }
         return piece
     }
 
     private func take(_ id: UInt32) async throws -> Piece {
-        guard let inbox = inboxes[id] else { throw TunnelFault.lost }
-        if !inbox.events.isEmpty { return inboxes[id]?.events.removeFirst() ?? .end([]) }
-        if let fault = inbox.over { throw fault }
+        let there = try state.withLock { state -> Piece? in
+            guard let inbox = state.inboxes[id] else { throw TunnelFault.lost }
+            if !inbox.events.isEmpty { return state.inboxes[id]?.events.removeFirst() }
+            if let fault = inbox.over { throw fault }
+            return nil
+        }
+        if let there { return there }
         return try await withTaskCancellationHandler {
             try await withCheckedThrowingContinuation { (continuation: CheckedContinuation<Piece, any Error>) in
-                guard !Task.isCancelled, inboxes[id] != nil else { return continuation.resume(throwing: CancellationError()) }
-                inboxes[id]?.waiter = continuation
+                let now: Result<Piece, any Error>? = state.withLock { state in
+                    guard let inbox = state.inboxes[id] else { return .failure(TunnelFault.lost) }
+                    if let first = inbox.events.first {
+                        state.inboxes[id]?.events.removeFirst()
+                        return .success(first)
+                    }
+                    if let fault = inbox.over { return .failure(fault) }
+                    if Task.isCancelled { return .failure(CancellationError()) }
+                    state.inboxes[id]?.waiter = continuation
+                    return nil
+                }
+                if let now { continuation.resume(with: now) }
             }
         } onCancel: {
-            Task { await self.abandon(id) }
+            abandon(id)
         }
     }
 
     /// Whoever waits on this stream was cancelled.
     private func abandon(_ id: UInt32) {
-        let (waiter, writer) = (inboxes[id]?.waiter, inboxes[id]?.writer)
-        inboxes[id]?.waiter = nil
-        inboxes[id]?.writer = nil
+        let (waiter, writer) = state.withLock { state in
+            defer {
+                state.inboxes[id]?.waiter = nil
+                state.inboxes[id]?.writer = nil
+            }
+            return (state.inboxes[id]?.waiter, state.inboxes[id]?.writer)
+        }
         waiter?.resume(throwing: CancellationError())
         writer?.resume(throwing: CancellationError())
     }
 
-    private func deliver(_ id: UInt32, _ piece: Piece) {
-        guard let inbox = inboxes[id] else { return }
-        guard let waiter = inbox.waiter else {
-            inboxes[id]?.events.append(piece)
-            return
+    private static func deliver(_ id: UInt32, _ piece: Piece, _ state: inout State) -> Resumption? {
+        guard let reader = state.inboxes[id]?.waiter else {
+            state.inboxes[id]?.events.append(piece)
+            return nil
         }
-        inboxes[id]?.waiter = nil
-        waiter.resume(returning: piece)
+        state.inboxes[id]?.waiter = nil
+        return Resumption(reader: reader, piece: piece)
     }
 
-    private func finish(_ id: UInt32, _ fault: TunnelFault) {
-        guard let inbox = inboxes[id] else { return }
-        inboxes[id]?.over = fault
-        inboxes[id]?.waiter = nil
-        inboxes[id]?.writer = nil
-        inbox.waiter?.resume(throwing: fault)
-        inbox.writer?.resume(throwing: fault)
-        resets.removeValue(forKey: id)?()
+    private static func finish(_ id: UInt32, _ fault: TunnelFault, _ state: inout State) -> Resumption? {
+        guard var inbox = state.inboxes[id] else { return nil }
+        let resumption = Resumption(reader: inbox.waiter, writer: inbox.writer, fault: fault, bell: inbox.resetBell)
+        inbox.over = fault
+        (inbox.waiter, inbox.writer, inbox.resetBell) = (nil, nil, nil)
+        state.inboxes[id] = inbox
+        return resumption
     }
 
-    private func send(_ frame: TunnelFrame) async throws {
-        guard !isClosed else { throw TunnelFault.lost }
-        let bytes = frame.bytes
-        pending.append(bytes)
-        pendingBytes += bytes.count
-        waker.yield()
-        // Only data waits: a word about a stream must not stand behind its own reader.
-        guard case .data = frame, pendingBytes > Self.mostPending else { return }
-        await withCheckedContinuation { senders.append($0) }
+    // MARK: Sending
+
+    private func send(_ frame: TunnelFrame) throws { try sending { _ in ((), frame) } }
+
+    /// Changes the state, and sends what that asks for before anything else can.
+    private func sending<Value>(_ change: (inout State) throws -> (Value, TunnelFrame?)) throws -> Value {
+        let (value, wasEmpty, isUnread) = try state.withLock { state in
+            let (value, frame) = try change(&state)
+            guard let frame else { return (value, false, false) }
+            guard !state.isClosed else { throw TunnelFault.lost }
+            let bytes = frame.bytes
+            state.pending.append(bytes)
+            state.pendingBytes += bytes.count
+            return (value, state.pending.count == 1, state.pendingBytes > Self.mostUnread)
+        }
+        if isUnread { close() } else if wasEmpty { waker.yield() }
+        return value
+    }
+
+    /// Waits while too much waits to go out. Only who sends data does: a word about a stream must not stand behind its own
+    /// reader.
+    private func room() async {
+        guard state.withLock({ $0.pendingBytes > Self.mostPending && !$0.isClosed }) else { return }
+        await withCheckedContinuation { continuation in
+            let hasRoom = state.withLock { state in
+                if state.pendingBytes <= Self.mostPending || state.isClosed { return true }
+                state.senders.append(continuation)
+                return false
+            }
+            if hasRoom { continuation.resume() }
+        }
     }
 
     static func word(_ value: some Encodable) -> [UInt8] { (try? JSONEncoder().encode(value)).map { Array($0) } ?? [] }
@@ -305,63 +415,4 @@ public struct ExchangeHead: Hashable, Sendable, Codable {
     public var status: Int
 
     public init(status: Int) { self.status = status }
-}
-
-/// One stream, as whoever uses it sees it.
-public struct TunnelStream: Sendable {
-    let link: TunnelLink
-    let id: UInt32
-
-    /// Sends bytes; waits while the other side has not read what was sent.
-    public func write(_ bytes: [UInt8]) async throws { try await link.writeData(id, bytes) }
-
-    public func writeHead(_ word: some Encodable) async throws { try await link.writeHead(id, TunnelLink.word(word)) }
-
-    /// This side has said all.
-    public func end() async { await link.end(id, trailer: []) }
-    public func end(_ trailer: some Encodable) async { await link.end(id, trailer: TunnelLink.word(trailer)) }
-
-    /// Ends it for both sides.
-    public func reset(_ fault: TunnelFault) async { await link.reset(id, fault) }
-
-    /// How the answer begins; nil when it ended without.
-    public func head() async throws -> [UInt8]? {
-        guard case .head(let word) = try await link.next(id) else { return nil }
-        return word
-    }
-
-    /// The next bytes; nil at the end, whose trailer goes to `trailer`.
-    public func next(_ trailer: (([UInt8]) -> Void)? = nil) async throws -> [UInt8]? {
-        switch try await link.next(id) {
-        case .data(let bytes): return bytes
-        case .end(let word):
-            trailer?(word)
-            return nil
-        case .head: throw TunnelFault(code: "bad_answer", message: "A head came in the middle of an answer.")
-        }
-    }
-
-    /// All bytes up to the end.
-    public func collect(limit: Int) async throws -> [UInt8] {
-        var all: [UInt8] = []
-        while let bytes = try await next() {
-            all += bytes
-            guard all.count <= limit else {
-                throw TunnelFault(code: "too_large", message: "This has more than \(limit) bytes.", status: 413)
-            }
-        }
-        return all
-    }
-
-    /// Runs `body` with the stream, and gives it up afterwards, however it came out.
-    public func whole<Value: Sendable>(_ body: () async throws -> Value) async throws -> Value {
-        do {
-            let value = try await body()
-            await link.forget(id)
-            return value
-        } catch {
-            await link.forget(id)
-            throw error
-        }
-    }
 }

@@ -3,7 +3,8 @@ public struct TunnelOpening: Hashable, Sendable, Codable {
     /// Each is one call that REST has too, except `answer` and `cancel`, which the coordinator opens.
     public enum Operation: String, Hashable, Sendable, Codable, CaseIterable {
         case claim, heartbeat, complete, fail, report
-        /// A request to a model that is kept in memory only: body `ForwardedRequest`, head `AnswerHead`, trailer `ModelUsage`.
+        /// A request to a model that is kept in memory only: `question` names it, its JSON is the body, head `AnswerHead`,
+        /// trailer `ModelUsage`. An empty piece before the head says that the host has begun.
         case answer
         /// The job was cancelled.
         case cancel
@@ -14,12 +15,31 @@ public struct TunnelOpening: Hashable, Sendable, Codable {
         public var opener: TunnelStreams.Side { self == .answer || self == .cancel ? .coordinator : .host }
     }
 
+    /// What an `answer` is asked for.
+    public struct Question: Hashable, Sendable, Codable {
+        /// As `ModelRequest.Operation` writes it.
+        public var operation: String
+        public var model: String
+        public var stream: Bool
+        /// Whose it is, as a word that says nothing else: caches are kept apart by it.
+        public var account: String
+
+        public init(operation: String, model: String, stream: Bool, account: String) {
+            self.operation = operation
+            self.model = model
+            self.stream = stream
+            self.account = account
+        }
+    }
+
     public var operation: Operation
     public var job: String?
+    public var question: Question?
 
-    public init(_ operation: Operation, job: String? = nil) {
+    public init(_ operation: Operation, job: String? = nil, question: Question? = nil) {
         self.operation = operation
         self.job = job
+        self.question = question
     }
 }
 

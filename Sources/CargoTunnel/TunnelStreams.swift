@@ -78,6 +78,9 @@ public struct TunnelStreams: Sendable {
         return taken
     }
 
+    /// Whether the stream's window has room, or the stream is gone, which `mayWrite` says then.
+    func mayWriteNow(_ stream: UInt32) -> Bool { streams[stream].map { $0.mayWrite > 0 || $0.ended } ?? true }
+
     /// Bytes of data were used; answers the credit to give the peer, when it is worth a frame.
     public mutating func used(_ stream: UInt32, _ count: Int) -> UInt32? {
         guard var known = streams[stream], !known.peerEnded else { return nil }

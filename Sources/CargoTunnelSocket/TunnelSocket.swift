@@ -37,7 +37,7 @@ public enum TunnelSocket {
                     group.addTask {
                         while true {
                             try await Task.sleep(for: pingEvery)
-                            guard await link.silence < deadAfter else { throw Broken.silent }
+                            guard link.silence < deadAfter else { throw Broken.silent }
                             try await outbound.write(frame(.ping, ByteBuffer()))
                         }
                     }
@@ -46,9 +46,9 @@ public enum TunnelSocket {
                             switch message.opcode {
                             case .binary: try await link.received(Array(buffer: message.unmaskedData))
                             case .ping:
-                                await link.heard()
+                                link.heard()
                                 try await outbound.write(frame(.pong, message.unmaskedData))
-                            case .pong: await link.heard()
+                            case .pong: link.heard()
                             case .connectionClose: return
                             default: throw Broken.notBinary
                             }
@@ -59,10 +59,10 @@ public enum TunnelSocket {
                     do {
                         try await group.next()
                     } catch {
-                        await link.close()
+                        link.close()
                         throw error
                     }
-                    await link.close()
+                    link.close()
                     _ = try? await outbound.write(frame(.connectionClose, ByteBuffer(bytes: [0x03, 0xE8])))
                 }
             }
@@ -70,7 +70,7 @@ public enum TunnelSocket {
         } catch {
             outcome = .failure(error)
         }
-        await link.close()
+        link.close()
         try outcome.get()
     }
 }

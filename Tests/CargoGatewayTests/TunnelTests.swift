@@ -11,7 +11,7 @@ import Testing
     /// A registered host whose calls go through an open tunnel.
     private func withTunnel(
         _ port: Port,
-        _ handler: @escaping TunnelLink.Handler = { _, stream in try await stream.writeHead(ExchangeHead(status: 200)) },
+        _ handler: @escaping TunnelLink.Handler = { _, stream in try stream.writeHead(ExchangeHead(status: 200)) },
         _ body: (CoordinatorClient, TunnelDoor, Port) async throws -> Void
     ) async throws {
         let host = try await port.host()
@@ -67,7 +67,7 @@ import Testing
             let (cancelled, told) = AsyncStream<String>.makeStream()
             let handler: TunnelLink.Handler = { opening, stream in
                 if opening.operation == .cancel { told.yield(opening.job ?? "") }
-                try await stream.writeHead(ExchangeHead(status: 200))
+                try stream.writeHead(ExchangeHead(status: 200))
             }
             try await withTunnel(port, handler) { client, _, _ in
                 let id = try await port.submit()

@@ -16,8 +16,8 @@ private struct Pair: Sendable {
             group.addTask { await host.serve(handler) }
             group.addTask {
                 try await body()
-                await host.close()
-                await coordinator.close()
+                host.close()
+                coordinator.close()
             }
             try await group.waitForAll()
         }
@@ -29,7 +29,7 @@ private struct Pair: Sendable {
         let pair = Pair()
         try await pair.run { opening, stream in
             let body = try await stream.collect(limit: 4 << 20)
-            try await stream.writeHead(ExchangeHead(status: 200))
+            try stream.writeHead(ExchangeHead(status: 200))
             try await stream.write(Array((opening.job ?? "").utf8) + body)
         } _: {
             try await withThrowingTaskGroup(of: Void.self) { group in
@@ -56,7 +56,7 @@ private struct Pair: Sendable {
                 written.withLock { $0 += 64 << 10 }
             }
         } _: {
-            let stream = try await pair.host.open(TunnelOpening(.echo))
+            let stream = try pair.host.open(TunnelOpening(.echo))
             _ = try await stream.next()
             // A second call has its answer while the first stream stands still.
             _ = try await pair.host.open(TunnelOpening(.echo)).next()
@@ -71,7 +71,7 @@ private struct Pair: Sendable {
         let pair = Pair()
         let (ended, end) = AsyncStream<Bool>.makeStream()
         try await pair.run { _, stream in
-            try await stream.writeHead(ExchangeHead(status: 200))
+            try stream.writeHead(ExchangeHead(status: 200))
             do {
                 try await Task.sleep(for: .seconds(60))
                 end.yield(false)
@@ -80,9 +80,9 @@ private struct Pair: Sendable {
                 throw error
             }
         } _: {
-            let stream = try await pair.host.open(TunnelOpening(.claim))
+            let stream = try pair.host.open(TunnelOpening(.claim))
             #expect(try await stream.head() != nil)
-            await stream.reset(.cancelled)
+            stream.reset(.cancelled)
             var iterator = ended.makeAsyncIterator()
             #expect(await iterator.next() == true)
         }
@@ -91,16 +91,16 @@ private struct Pair: Sendable {
     @Test func whoWaitsHearsThatTheConnectionIsLost() async throws {
         let link = TunnelLink(.host)
         let waiting = Task { try await link.exchange(TunnelOpening(.claim), [], limit: 10) }
-        while await link.takesNew == false { await Task.yield() }
-        await link.close()
+        while link.takesNew == false { await Task.yield() }
+        link.close()
         await #expect(throws: TunnelFault.lost) { try await waiting.value }
-        await #expect(throws: TunnelFault.lost) { try await link.open(TunnelOpening(.claim)) }
+        #expect(throws: TunnelFault.lost) { try link.open(TunnelOpening(.claim)) }
     }
 
     @Test func aSideOpensOnlyWhatIsItsOwn() async throws {
         let pair = Pair()
         try await pair.run { _, stream in
-            try await stream.writeHead(ExchangeHead(status: 200))
+            try stream.writeHead(ExchangeHead(status: 200))
         } _: {
             await #expect(throws: TunnelFault.self) {
                 _ = try await pair.host.exchange(TunnelOpening(.answer), [], limit: 10)

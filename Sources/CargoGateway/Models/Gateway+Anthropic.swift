@@ -12,7 +12,7 @@ extension Gateway {
                 let principal = try caller(request, .write)
                 let ask = try AnthropicRequest.ask(
                     try await bytes(of: request, limit: ModelAsk.largestBody), patience: try ModelAsk.patience(request))
-                let asked = try await self.ask(ask, principal, request)
+                let asked = try await self.ask(ask, principal, request, context)
                 let id = "msg_" + asked.key.id.description.filter { $0 != "-" }
                 let shape: any AnswerShape =
                     ask.stream ? AnthropicStream(id: id, model: ask.model) : AnthropicWhole(id: id, model: ask.model)
@@ -26,7 +26,7 @@ extension Gateway {
                 let ask = try AnthropicRequest.ask(
                     try await bytes(of: request, limit: ModelAsk.largestBody), counting: true,
                     patience: try ModelAsk.patience(request))
-                return try await answer(try await self.ask(ask, principal), context, as: AnthropicCount())
+                return try await answer(try await self.ask(ask, principal, request, context), context, as: AnthropicCount())
             }
         }
     }

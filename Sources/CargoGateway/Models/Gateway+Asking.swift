@@ -27,18 +27,29 @@ extension Gateway {
 
     /// A request that was taken and has not begun to be answered.
     struct Asked: Sendable {
+        /// Where the answer comes from.
+        enum Source: Sendable {
+            /// A durable job.
+            case job(AnswerFeed)
+            /// Memory alone: `key` names no job.
+            case direct(DirectAnswer)
+        }
+
         var key: JobKey
-        var feed: AnswerFeed
+        var source: Source
         /// When its client is told that it takes too long.
         var deadline: ContinuousClock.Instant
         /// The request is worth nothing past it; false for who only reads.
         var cancels = true
     }
 
-    /// Takes a request: from here on it is a durable job.
-    func ask(_ ask: ModelAsk, _ principal: Principal, _ request: Request? = nil) async throws -> Asked {
+    /// Takes a request: from here on it is a durable job, or, where the key's policy says so, lives as long as its answer.
+    func ask(
+        _ ask: ModelAsk, _ principal: Principal, _ request: Request, _ context: GatewayContext
+    ) async throws -> Asked {
+        if !principal.policy.isDurable { return try await askDirectly(ask, principal, context.channel) }
         var idempotency: NewJob.Idempotency?
-        if let key = request?.headers[GatewayHeader.idempotencyKey], !key.isEmpty, key.utf8.count <= 255 {
+        if let key = request.headers[GatewayHeader.idempotencyKey], !key.isEmpty, key.utf8.count <= 255 {
             idempotency = NewJob.Idempotency(
                 operation: ask.operation.rawValue, key: key, bodyDigest: Data(SHA256.hash(data: Data(ask.body.utf8))))
         }
@@ -58,20 +69,25 @@ extension Gateway {
         let key = submission.job.key
         if !submission.repeated { queue.charge(key.id, to: principal, model: ask.model) }
         return Asked(
-            key: key, feed: AnswerFeed(queue, key, after: submission.repeated ? 0 : submission.job.sequence),
+            key: key, source: .job(AnswerFeed(queue, key, after: submission.repeated ? 0 : submission.job.sequence)),
             deadline: .now + .seconds(ask.patience))
+    }
+
+    private func askDirectly(_ ask: ModelAsk, _ principal: Principal, _ client: any Channel) async throws -> Asked {
+        try await queue.usage.admit(principal)
+        let answer = DirectAnswer(
+            ask, principal, queue: queue, tunnels: tunnels, requests: direct, client: client)
+        return Asked(
+            key: JobKey(account: principal.account, id: answer.id), source: .direct(answer),
+            deadline: .now + .seconds(ask.patience), cancels: false)
     }
 
     /// Refuses what no host could answer: a model that nobody serves, something that it cannot do.
     private func check(_ ask: ModelAsk, _ principal: Principal) async throws {
         let served = served(to: principal).filter { $0.id == ask.model }
-        guard !served.isEmpty else {
-            throw GatewayError(
-                404, "model_not_found",
-                "There is no model '\(ask.model)' here, or no host serves it now; GET /v1/models lists those that are served.")
-        }
+        guard !served.isEmpty else { throw GatewayError.unknownModel(ask.model) }
         guard served.contains(where: { $0.operations.contains(ask.operation) }) else {
-            throw GatewayError(400, "unsupported_operation", "The model '\(ask.model)' does not do \(ask.operation.rawValue).")
+            throw GatewayError.unsupported(ask.operation, ask.model)
         }
     }
 
@@ -87,7 +103,7 @@ extension Gateway {
         var headers = HTTPFields()
         headers[.contentType] = head.contentType
         headers[.cacheControl] = "no-store"
-        headers[ModelHeader.job] = asked.key.id.description
+        if case .job = asked.source { headers[ModelHeader.job] = asked.key.id.description }
         headers[ModelHeader.requestID] = asked.key.id.description
         headers[GatewayHeader.contentTypeOptions] = "nosniff"
         let status = HTTPResponse.Status(integerLiteral: head.status)
@@ -139,7 +155,14 @@ extension Gateway {
             if asked.cancels { _ = try? await queue.store.cancel(asked.key, actor: "coordinator") }
             throw GatewayError(504, "timed_out", "The model did not answer in the time that this request has.")
         }
-        return try await asked.feed.next(patience: min(Gateway.streamKeepAlive, left / .seconds(1)))
+        let patience = min(Gateway.streamKeepAlive, left / .seconds(1))
+        switch asked.source {
+        case .direct(let answer): return try await answer.next(patience: patience)
+        case .job(var feed):
+            let event = try await feed.next(patience: patience)
+            asked.source = .job(feed)
+            return event
+        }
     }
 
     private func stream(_ asked: Asked, _ shape: any AnswerShape) -> ResponseBody {

@@ -43,7 +43,7 @@ extension Gateway {
                     let patience = try ModelAsk.patience(request)
                     let ask = try ModelAsk(
                         operation, try await bytes(of: request, limit: ModelAsk.largestBody), patience: patience)
-                    return try await answer(try await self.ask(ask, principal, request), context)
+                    return try await answer(try await self.ask(ask, principal, request, context), context)
                 }
             }
             router.get("\(base)/models") { request, _ in

@@ -18,7 +18,8 @@ extension Gateway {
                 throw GatewayError(409, "no_request", "This job is no request to a model; GET /jobs/{id}/events follows it.")
             }
             let asked = Asked(
-                key: key, feed: AnswerFeed(queue, key), deadline: .now + .seconds(try ModelAsk.patience(request)), cancels: false)
+                key: key, source: .job(AnswerFeed(queue, key)), deadline: .now + .seconds(try ModelAsk.patience(request)),
+                cancels: false)
             return try await answer(asked, context, as: Resumed(after: events))
         }
     }

@@ -26,7 +26,7 @@ extension Gateway {
     func addRun(to router: Router<GatewayContext>) {
         // The word `model` is literal: the body names which. Its answer is page 001's own.
         router.post("/run/model") { request, context in
-            let (asked, ask) = try await run(request, named: nil)
+            let (asked, ask) = try await run(request, context, named: nil)
             let job = asked.key.id.description
             let shape: any AnswerShape = ask.stream ? RunStream(job: job) : RunWhole(job: job, model: ask.model)
             return try await answer(asked, context, as: shape)
@@ -35,7 +35,7 @@ extension Gateway {
         router.post("/run/**") { request, context in
             let parts = request.uri.path.split(separator: "/").dropFirst()
             let model = PercentDecoding.decode(parts.joined(separator: "/")) ?? ""
-            return try await answer(try await run(request, named: model).0, context)
+            return try await answer(try await run(request, context, named: model).0, context)
         }
         router.get("/models") { request, _ in
             let principal = try caller(request, .read)
@@ -48,7 +48,9 @@ extension Gateway {
         }
     }
 
-    private func run(_ request: Request, named model: String?) async throws -> (Asked, ModelAsk) {
+    private func run(
+        _ request: Request, _ context: GatewayContext, named model: String?
+    ) async throws -> (Asked, ModelAsk) {
         let principal = try caller(request, .write)
         let fields = try ModelAsk.fields(try await bytes(of: request, limit: ModelAsk.largestBody))
         let served = served(to: principal)
@@ -56,6 +58,6 @@ extension Gateway {
             fields, named: model,
             operations: { name in Set(served.filter { $0.id == name }.flatMap(\.operations)) },
             patience: try ModelAsk.patience(request))
-        return (try await self.ask(ask, principal, request), ask)
+        return (try await self.ask(ask, principal, request, context), ask)
     }
 }

@@ -1,0 +1,72 @@
+import CargoQueue
+import Synchronization
+
+/// The requests that no store sees: how many are open, and who waits for a host of its model to have room.
+public final class DirectRequests: Sendable {
+    private struct State {
+        var open = 0
+        var begun = 0
+        var failed = 0
+        /// In the order in which they came, by model.
+        var waiting: [String: [Doorbell]] = [:]
+        var waitingCount = 0
+    }
+
+    /// Requests that wait for room at most: beyond that a client hears at once that it is too much.
+    static let mostWaiting = 1000
+    /// How long one waits at most before it looks again: a host that comes or reports rings nobody.
+    private static let look = 0.25
+
+    private let state = Mutex(State())
+
+    init() {}
+
+    /// Requests that were asked and have not ended; what a drain waits for.
+    public var open: Int { state.withLock { $0.open } }
+    var counts: (open: Int, begun: Int, failed: Int) { state.withLock { ($0.open, $0.begun, $0.failed) } }
+
+    func begin() {
+        state.withLock { state in
+            state.open += 1
+            state.begun += 1
+        }
+    }
+
+    func end(failed: Bool) {
+        state.withLock { state in
+            state.open -= 1
+            if failed { state.failed += 1 }
+        }
+    }
+
+    /// Waits until a request for this model has ended, for a moment at most.
+    func wait(for model: String, seconds: Double) async throws {
+        let bell = Doorbell()
+        let fits = state.withLock { state in
+            guard state.waitingCount < Self.mostWaiting else { return false }
+            state.waiting[model, default: []].append(bell)
+            state.waitingCount += 1
+            return true
+        }
+        guard fits else {
+            throw GatewayError(503, "overloaded", "Every host of '\(model)' is busy and too many wait; ask again.", retryAfter: 1)
+        }
+        _ = await bell.wait(seconds: min(seconds, Self.look))
+        leave(model, bell)
+    }
+
+    /// A host of this model has room for one more.
+    func freed(_ model: String) {
+        let bell = state.withLock { state in state.waiting[model]?.first }
+        bell?.ring(.work)
+    }
+
+    private func leave(_ model: String, _ bell: Doorbell) {
+        state.withLock { state in
+            guard let place = state.waiting[model]?.firstIndex(where: { $0 === bell }) else { return }
+            state.waiting[model]?.remove(at: place)
+            if state.waiting[model]?.isEmpty == true { state.waiting[model] = nil }
+            state.waitingCount -= 1
+        }
+    }
+}
