@@ -57,6 +57,7 @@ struct Transport: Sendable {
         // A refused connection is the caller's to retry: it knows how long to be patient.
         configuration.connectionPool.retryConnectionEstablishment = false
         configuration.httpVersion = .http1Only
+        if scheme == "https" { configuration.tlsConfiguration = ServerTrust.configuration() }
         self.connections = Connections(HTTPClient(eventLoopGroupProvider: .singleton, configuration: configuration))
     }
 

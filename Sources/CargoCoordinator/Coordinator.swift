@@ -25,6 +25,8 @@ public struct CoordinatorSettings: Sendable {
     public var data: FilePath
     public var host = "127.0.0.1"
     public var port = 8080
+    /// Nil: without TLS, as behind a proxy that has it, or on one machine.
+    public var tls: TLSFiles?
     public var store = StoreSettings()
     /// A PostgreSQL database (anything libpq reads); nil: SQLite in the data folder.
     public var database: String?
@@ -134,11 +136,13 @@ public struct Coordinator: Sendable {
         var http = HTTP1Channel.Configuration(
             additionalChannelHandlers: [CloseWhenPeerCloses(), ServerWatch()])
         http.httpDecoder = .init(maxHeaderFieldSize: 32 << 10, maxHeaderListSize: 64 << 10, maxHeaderFieldCount: 200)
+        let certificate = try settings.tls.map { try ServerCertificate($0, logger: logger) }
+        let scheme = certificate == nil ? "http" : "https"
         let server = HTTPServerBuilder { [gateway, http] responder in
             LoopBoundChannel(
                 base: TunnelChannel(
                     http: HTTP1Channel(responder: responder, configuration: http), gateway: gateway,
-                    patience: .seconds(Coordinator.idleSeconds)))
+                    certificate: certificate, patience: .seconds(Coordinator.idleSeconds)))
         }
         let application = Application(
             router: try gateway.router(), server: server,
@@ -146,7 +150,7 @@ public struct Coordinator: Sendable {
                 address: .hostname(host, port: settings.port), serverName: Gateway.serverName, backlog: 4096,
                 availableConnectionsDelegate: MaximumAvailableConnections(Coordinator.mostConnections)),
             onServerRunning: { channel in
-                let address = "http://\(host.contains(":") ? "[\(host)]" : host):\(channel.localAddress?.port ?? 0)"
+                let address = "\(scheme)://\(host.contains(":") ? "[\(host)]" : host):\(channel.localAddress?.port ?? 0)"
                 do {
                     try folder.writeAddress(address)
                 } catch {

@@ -31,6 +31,8 @@ struct TunnelChannel: ServerChildChannel, HTTPChannelHandler {
 
     let http: HTTP1Channel
     let gateway: Gateway
+    /// Nil: without TLS.
+    let certificate: ServerCertificate?
     /// What says nothing is closed after so long.
     let patience: TimeAmount
 
@@ -45,6 +47,7 @@ struct TunnelChannel: ServerChildChannel, HTTPChannelHandler {
             } onClosed: {
                 promise.fail(ChannelError.eof)
             }
+            try certificate?.secure(channel)
             try channel.pipeline.syncOperations.addHandler(ExpressLane(gateway, patience: patience))
             try channel.pipeline.syncOperations.addHandler(sniffer)
             return Value(channel: channel, kind: promise.futureResult)

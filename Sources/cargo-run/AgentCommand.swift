@@ -34,6 +34,12 @@ struct AgentCommand: AsyncParsableCommand {
     @Option(name: .customLong("api-key-file"), help: ArgumentHelp("A key with the scope 'host'.", valueName: "file"))
     var apiKeyFile: String?
 
+    @Option(
+        help: ArgumentHelp(
+            "Certificates that the coordinator's own may come from besides the system's, as PEM; SSL_CERT_FILE says the same.",
+            valueName: "file"))
+    var ca: String?
+
     @Option(help: ArgumentHelp("Whose signatures this host runs. Default: trust.json in $LONGSHORE_CONFIG.", valueName: "file"))
     var trust: String?
 
@@ -173,6 +179,8 @@ struct AgentCommand: AsyncParsableCommand {
     }
 
     private func work() async throws {
+        // Calls, tunnel and transfers all read the one variable; nothing that the agent starts inherits it.
+        if let ca { setenv("SSL_CERT_FILE", ca, 1) }
         var flags = ClientSettings(url: coordinator)
         if let apiKeyFile { flags.apiKey = try ClientSettings.key(from: FilePath(apiKeyFile)) }
         var settings = try ClientSettings.load(flags: flags)

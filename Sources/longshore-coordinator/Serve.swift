@@ -17,6 +17,15 @@ struct Serve: AsyncParsableCommand {
     @Option(help: ArgumentHelp("Where to listen; port 0 takes a free one.", valueName: "ADDR:PORT"))
     var listen = "127.0.0.1:8080"
 
+    @Option(
+        name: .customLong("tls-cert"),
+        help: ArgumentHelp(
+            "The certificate to serve https with, and its chain, as PEM; read again when it changes.", valueName: "FILE"))
+    var tlsCertificate: String?
+
+    @Option(name: .customLong("tls-key"), help: ArgumentHelp("The certificate's key, as PEM.", valueName: "FILE"))
+    var tlsKey: String?
+
     @Option(help: ArgumentHelp("How long a host may be silent before its job goes to another.", valueName: "N"))
     var leaseSeconds = 30.0
 
@@ -63,6 +72,7 @@ struct Serve: AsyncParsableCommand {
         guard accountStorage > 0, accountStorage <= 1_048_576 else {
             throw ValidationError("--account-storage is more than 0 and at most 1048576 GiB.")
         }
+        guard (tlsCertificate == nil) == (tlsKey == nil) else { throw ValidationError("--tls-cert and --tls-key go together.") }
         guard reserve >= 0, reserve <= 1 << 20 else { throw ValidationError("--reserve is from 0 to 1048576 MiB.") }
         try Self.check(store: store)
         if let advertise {
@@ -106,6 +116,9 @@ struct Serve: AsyncParsableCommand {
         }
         var settings = CoordinatorSettings(data: FilePath(data))
         (settings.host, settings.port) = (host, port)
+        if let tlsCertificate, let tlsKey {
+            settings.tls = TLSFiles(certificate: FilePath(tlsCertificate), key: FilePath(tlsKey))
+        }
         settings.store.leaseSeconds = leaseSeconds
         settings.store.queuedPerAccount = accountJobs
         settings.store.bytesPerAccount = Int64(accountStorage * 1_073_741_824)
