@@ -40,7 +40,7 @@ extension CoordinatorClient {
         }
         let isSecure = url.scheme == "https"
         let port = url.port ?? (isSecure ? 443 : 80)
-        let context = isSecure ? try NIOSSLContext(configuration: .makeClientConfiguration()) : nil
+        let context = isSecure ? try NIOSSLContext(configuration: ServerTrust.configuration()) : nil
         let authority = url.port.map { "\(host):\($0)" } ?? host
         let upgrade = try await transport.answering {
             let future: EventLoopFuture<Upgrade> = try await ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
@@ -78,7 +78,10 @@ extension CoordinatorClient {
         let link = TunnelLink(.host)
         door.open(link)
         defer { door.close(link) }
-        try await TunnelSocket.run(channel, as: link, masked: true, handler: handler)
+        // Whatever comes through is answered on the connection's own loop.
+        try await withTaskExecutorPreference(LoopExecutor(loop: channel.channel.eventLoop)) {
+            try await TunnelSocket.run(channel, as: link, masked: true, handler: handler)
+        }
     }
 
     /// One call through the tunnel, when there is one that takes it; nil when it has to go over REST.

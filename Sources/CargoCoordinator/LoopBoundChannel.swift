@@ -1,3 +1,4 @@
+import CargoTunnelSocket
 import HummingbirdCore
 import Logging
 import NIOCore
@@ -28,16 +29,4 @@ protocol LoopBound {
 
 extension NIOAsyncChannel: LoopBound {
     var loop: any EventLoop { channel.eventLoop }
-}
-
-/// Runs tasks on one event loop.
-private final class LoopExecutor: TaskExecutor {
-    private let loop: any EventLoop
-
-    init(loop: any EventLoop) { self.loop = loop }
-
-    func enqueue(_ job: consuming ExecutorJob) {
-        let job = UnownedJob(job)
-        loop.execute { job.runSynchronously(on: self.asUnownedTaskExecutor()) }
-    }
 }

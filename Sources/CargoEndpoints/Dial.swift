@@ -31,18 +31,20 @@ public enum Dial: Sendable {
     func open<Output: Sendable>(
         within limit: Duration, initializer: @escaping @Sendable (any Channel) -> EventLoopFuture<Output>
     ) async throws -> Output {
-        let bootstrap = ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
+        // Whoever asks from a loop is answered on it: no word of an answer changes threads.
+        let group: any EventLoopGroup = MultiThreadedEventLoopGroup.currentEventLoop ?? MultiThreadedEventLoopGroup.singleton
+        let bootstrap = ClientBootstrap(group: group)
             .connectTimeout(TimeAmount(limit))
             .channelOption(.tcpOption(.tcp_nodelay), value: 1)
         switch self {
         case .tcp(let host, let port):
             return try await bootstrap.connect(host: host, port: port, channelInitializer: initializer)
         case .unix(let path):
-            return try await ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
+            return try await ClientBootstrap(group: group)
                 .connectTimeout(TimeAmount(limit))
                 .connect(unixDomainSocketPath: path.string, channelInitializer: initializer)
         case .connect(let socket):
-            return try await ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
+            return try await ClientBootstrap(group: group)
                 .withConnectedSocket(try await socket(), channelInitializer: initializer)
         }
     }
