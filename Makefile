@@ -2,7 +2,7 @@
 export LONGSHORE_STRICT := 1
 BUILD := .build/debug
 
-.PHONY: setup build engines test check format lint demo up down release bench chaos chaos-containers nat schemathesis fuzz test-vm clean
+.PHONY: setup build engines test check format lint demo up down release bench chaos chaos-containers chaos-streams nat schemathesis fuzz test-vm clean
 
 ## Install what the project needs from the system, and Python wheels for the tests.
 setup:
@@ -63,6 +63,11 @@ chaos: setup
 chaos-containers: setup
 	swift build
 	@scripts/chaos-containers $(BUILD) $(or $(SECONDS),3600)
+
+## Hosts killed at random under 50 streaming clients, five minutes: `make chaos-streams SECONDS=20` for less.
+chaos-streams: setup
+	swift build
+	@scripts/chaos-streams $(BUILD) $(or $(SECONDS),300)
 
 ## Two hosts behind NAT, in network namespaces: chat, jobs, cancel, and a link that is cut for twenty seconds.
 nat: setup

@@ -54,6 +54,12 @@ import Testing
         #expect(code == 0 && text.contains("held    no two attempts overlap"), "\(text)")
     }
 
+    @Test(.timeLimit(.minutes(4)))
+    func streamsEndWhateverHostsDie() throws {
+        let (code, text) = try run("chaos-streams", "10", "--clients", "16", "--hosts", "3", "--every", "1.5")
+        #expect(code == 0 && text.contains("held    no job, lease or request is left open"), "\(text)")
+    }
+
     @Test(.timeLimit(.minutes(3)), .enabled(if: geteuid() == 0, "an agent that confines with every mechanism needs root"))
     func aJobThatBringsDownThreeHostsIsADeadLetter() throws {
         let (code, text) = try run("chaos", "--only", "poison")
