@@ -3,6 +3,7 @@ import Logging
 import NIOCore
 import NIOSSL
 import Synchronization
+import SystemPackage
 
 /// The certificate and key that the server shows, read again when their files change: a renewed certificate needs no restart.
 final class ServerCertificate: Sendable {

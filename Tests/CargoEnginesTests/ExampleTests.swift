@@ -187,7 +187,7 @@ import Testing
             #expect(offered["longshore/embed-text"] == [.infer, .embeddings])
             #expect(offered["longshore/tiny-chat"] == [.chat, .completions])
             await #expect {
-                _ = try await ask(house, "longshore/digits", .embeddings, #"{"input":"x"}"#)
+                _ = try await house.ask("longshore/digits", .embeddings, #"{"input":"x"}"#)
             } throws: {
                 ($0 as? ModelFailure)?.code == .badRequest && "\($0)".contains("does not answer embeddings")
             }
@@ -209,8 +209,8 @@ import Testing
         _ = try bench.add(folder: FilePath(folder))
         try await bench.withHouse { house in
             #expect(await house.models().map(\.operations) == [[.embeddings]])
-            let answer = try await ask(
-                house, "longshore/vectors", .embeddings, #"{"input":["the cat sleeps","the cat slept"]}"#)
+            let answer = try await house.ask(
+                "longshore/vectors", .embeddings, #"{"input":["the cat sleeps","the cat slept"]}"#)
             let rows = (answer.member("data")?.items ?? []).map { ($0.member("embedding")?.items ?? []).compactMap(\.double) }
             #expect(rows.map(\.count) == [64, 64])
             #expect(rows.first != rows.last)

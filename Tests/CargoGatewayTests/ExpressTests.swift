@@ -1,3 +1,4 @@
+import CargoArtifact
 import CargoGateway
 import CargoWire
 import FoundationEssentials
