@@ -60,7 +60,7 @@ import Testing
         #expect(stranger.code != 0 && stranger.text.isEmpty, "\(stranger.text) \(stranger.stderr)")
         // The operator's own commands find their server by its folder.
         let key = try await stage.run(
-            "longshore-coordinator", "admin", "create-key", "--data", stage.path("data"), "--scope", "read")
+            "longshore-coordinator", "admin", "key", "create", "--data", stage.path("data"), "--scope", "read")
         #expect(key.code == 0, "\(key.stderr)")
         await agent.destroy()
         await coordinator.destroy()
