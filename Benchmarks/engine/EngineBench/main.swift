@@ -10,7 +10,7 @@ import SystemPackage
 // engine-bench ENGINES.JSON MODEL SOCKET ROUNDS TOKENS
 //
 // Asks the model MODEL of $LONGSHORE_HOME through its confined engine, and the bare server that listens on SOCKET, in turns,
-// with the same client; prints medians: first token in µs, tokens a second.
+// with the same client; prints medians: first token in µs, tokens a second; last the medians of the rounds' differences and ratios.
 
 /// What one streamed answer took.
 struct Sample {
@@ -85,6 +85,10 @@ func measure() async throws {
         let all = samples[name] ?? []
         print("\(name) \(Int(median(all.map(\.firstToken)))) \(median(all.map(\.tokensPerSecond)))")
     }
+    // Within a round both meet the same machine: its drift over the run says nothing of the sandbox.
+    let pairs = zip(samples["bare"] ?? [], samples["confined"] ?? [])
+    let later = median(pairs.map { $1.firstToken - $0.firstToken })
+    print("paired \(Int(later)) \(median(pairs.map { $1.tokensPerSecond / $0.tokensPerSecond }))")
 }
 
 do { try await measure() } catch {
