@@ -301,6 +301,7 @@ public final class EngineHouse: ModelService {
         }
         try await checkHeader(of: book)
         let total = EngineHouse.weightBytes(book)
+        await progress(RunProgress(phase: "loading", current: 0, total: total))
         try await withThrowingTaskGroup(of: Bool.self) { group in
             group.addTask {
                 try await self.withInstance(of: book, account: account) { _ in }

@@ -15,6 +15,9 @@ final class ModelShelf: Sendable {
 
     /// How old a look into the store may be.
     private static let freshness = Duration.seconds(2)
+    /// How old it may be where a request only wants a model that was there: nobody's first token waits for a look. Whether the model may still
+    /// be served is asked at each load.
+    private static let patience = Duration.seconds(30)
 
     private struct Known {
         var at: ContinuousClock.Instant
@@ -78,9 +81,15 @@ final class ModelShelf: Sendable {
 
     /// By digest, `publisher/name:version`, or `publisher/name`: then the newest version.
     func book(_ name: String) async -> Book? {
-        await books().first {
-            $0.config.name == name || "\($0.config.name):\($0.config.version)" == name || $0.digest.description == name
+        func isIt(_ book: Book) -> Bool {
+            book.config.name == name || "\(book.config.name):\(book.config.version)" == name || book.digest.description == name
         }
+        if let known = known.withLock({ $0 }), ContinuousClock.now - known.at < ModelShelf.patience,
+            let book = known.books.first(where: isIt)
+        {
+            return book
+        }
+        return await books().first(where: isIt)
     }
 
     /// The model's files, its signatures checked once more by the policy of this moment.

@@ -47,7 +47,8 @@ public struct ReadyEngine: Sendable {
     /// What can be asked of this very model here: what it can do of what the engine answers.
     func operations(of config: CargoConfig) -> [String] {
         let all = manifest.operations ?? []
-        guard let able = config.serving?.facts?.operations else { return all }
+        // An engine for those alone that name it knows better than a header what it makes of their files.
+        guard manifest.byName != true, let able = config.serving?.facts?.operations else { return all }
         return all.filter(able.contains)
     }
 

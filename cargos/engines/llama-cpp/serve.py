@@ -33,6 +33,8 @@ def main() -> int:
     params.endpoint_slots = False
     params.warmup = True
     params.embedding = wanted.embeddings
+    # Warnings and errors alone: lines about each request would wake whoever keeps the log in the middle of an answer.
+    params.verbosity = 2
     # Prompts of the past would count against the memory that the model was given.
     params.cache_ram_mib = 0
     params.fit_params = False
