@@ -126,8 +126,7 @@ public final class EngineHouse: ModelService {
             request.gpus = book.engine.entry.gpus ?? []
             request.allowMissing = settings.allowMissing
             request.grace = 2
-            // An engine that waits in its own `write` would hold up every request.
-            request.logLimits = LogLimits(total: 0, rate: 1 << 30, burst: 1 << 30)
+            request.logLimits = EngineInstance.logLimits
             let record = try await blocking { book.engine.record(model: book.digest) }
             instance = EngineInstance(
                 request, engine: book.engine, runner: runner, isOneAccounts: !book.engine.isShared(book.config), record: record,

@@ -12,6 +12,9 @@ internal import SystemPackage
 final class EngineInstance: Sendable {
     /// Bytes of what the engine said last that are kept for its owner; never a job's (RULES.md 21).
     static let tailBytes = 16 << 10
+    /// All that it says is read, for its owner wants the end of it; only a flood waits, because an engine that waits in its own
+    /// `write` holds up every request.
+    static let logLimits = LogLimits(total: .max, rate: 64 << 20, burst: 64 << 20)
     /// Between two probes of an engine that loads, the first and the longest.
     private static let firstProbe = Duration.milliseconds(2)
     private static let longestProbe = Duration.milliseconds(100)

@@ -43,7 +43,7 @@ struct ModelBatch: Sendable {
         }
         var serving = request
         (serving.inputs, serving.arguments) = ([], [])
-        serving.logLimits = LogLimits(total: 0, rate: 1 << 30, burst: 1 << 30)
+        serving.logLimits = EngineInstance.logLimits
         serving.grace = 2
         // Nothing of the engine's own folder is an output of the job.
         serving.output = request.output.appending(".engine")

@@ -92,7 +92,7 @@ import Testing
                         model(name, max_tokens=4).invoke("hi")
                         said.append(name + " answers")
                     except Exception as error:
-                        said.append(name + " " + type(error).__name__)
+                        said.append(f"{name} {getattr(error, 'status_code', error)}")
                 try:
                     socket.create_connection(("127.0.0.1", 22), 1)
                     said.append("network")
@@ -116,7 +116,7 @@ import Testing
             let said = text(try await house.ask("test/chain", .chat, #"{"messages":[{"role":"user","content":"x"}]}"#))
             #expect(
                 said
-                    == "longshore/tiny-chat answers; test/other NotFoundError; test/chain NotFoundError; no network; models.sock; kept; kept; kept"
+                    == "longshore/tiny-chat answers; test/other 404; test/chain 404; no network; models.sock; kept; kept; kept"
             )
         }
     }

@@ -115,7 +115,9 @@ final class EngineBench: Sendable {
     }
 
     static func makeExample(_ name: String) throws {
-        guard !FileManager.default.fileExists(atPath: ".build/cargos/\(name)/cargo.yaml") else { return }
+        // What was made before the example changed is made anew.
+        func text(_ folder: String) -> String? { try? String(contentsOfFile: folder + "/\(name)/cargo.yaml", encoding: .utf8) }
+        guard text(".build/cargos") != text("cargos") else { return }
         guard system("scripts/cargos .build/cargos \(name) >/dev/null") == 0 else { throw Errno.noSuchFileOrDirectory }
     }
 

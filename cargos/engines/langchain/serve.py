@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx
 import openai
 from langchain_core.callbacks import UsageMetadataCallbackHandler
+from langchain_core.language_models import BaseLanguageModel
 from langchain_core.messages import AIMessage, BaseMessage, convert_to_messages
 from langchain_core.runnables import Runnable
 from langchain_openai import ChatOpenAI
@@ -76,6 +77,8 @@ def pieces(chain, given, config):
             if isinstance(message, AIMessage) or message.type == "AIMessageChunk":
                 yield text(message)
     else:
+        # A model by itself reads messages and no names.
+        given = given["messages"] if isinstance(chain, BaseLanguageModel) else given
         for piece in chain.stream(given, config):
             yield text(piece)
 
