@@ -167,11 +167,7 @@ public final class JobQueue: Sendable {
     public func claim(
         _ ask: ClaimAsk, wait: Double, isGone: @Sendable () -> Bool = { false }
     ) async throws -> GrantedClaim? {
-        var ask = ask
-        let seen = board.saw(ask.host, capabilities: ask.capabilities)
-        scheduler.heard(ask.host, seen)
-        ask.capabilities.report = seen.report
-        pace.saw(ask.host, ask.capabilities, at: settings.clocks.uptime())
+        let ask = heard(ask)
         var granted = try await claimOrWait(ask, wait: wait, isGone: isGone)
         // An account that has left the group since it submitted uses its hosts no more.
         while let job = granted, !groups.mayUse(ask.host, job.job.key.account) {
@@ -187,11 +183,25 @@ public final class JobQueue: Sendable {
                     homes.set(granted.job.key.id, attempt: granted.lease.epoch, [LogPart(home: peers.id, base: 0)])
                 }
             }
-            pace.granted(granted.job.key.account, at: settings.clocks.uptime())
-            scheduler.gave(granted.job, to: ask.host)
-            if granted.job.requirement.kind == Requirement.request { heldRequests.begin(granted.job.key.id, granted.lease) }
+            gave(granted, to: ask.host)
         }
         return granted
+    }
+
+    /// A host that claims is there; what it has said of itself counts for the claim.
+    func heard(_ ask: ClaimAsk) -> ClaimAsk {
+        var ask = ask
+        let seen = board.saw(ask.host, capabilities: ask.capabilities)
+        scheduler.heard(ask.host, seen)
+        ask.capabilities.report = seen.report
+        pace.saw(ask.host, ask.capabilities, at: settings.clocks.uptime())
+        return ask
+    }
+
+    func gave(_ granted: GrantedClaim, to host: String) {
+        pace.granted(granted.job.key.account, at: settings.clocks.uptime())
+        scheduler.gave(granted.job, to: host)
+        if granted.job.requirement.kind == Requirement.request { heldRequests.begin(granted.job.key.id, granted.lease) }
     }
 
     private func claimOrWait(_ ask: ClaimAsk, wait: Double, isGone: @Sendable () -> Bool) async throws -> GrantedClaim? {

@@ -42,16 +42,14 @@ extension JobQueue {
         then: @escaping @Sendable (Result<GrantedClaim?, any Error>) -> Void
     ) -> Bool {
         guard let prompt else { return false }
-        pace.saw(ask.host, ask.capabilities, at: settings.clocks.uptime())
-        scheduler.heard(ask.host, board.saw(ask.host, capabilities: ask.capabilities))
+        let ask = heard(ask)
         return prompt.claim(ask, of: { groups.mayUse(ask.host, $0) }) { [self] result in
             guard case .success(let granted) = result else { return then(result.map { $0 }) }
             if isGone() {
                 prompt.giveBack(granted)
                 return then(.success(nil))
             }
-            pace.granted(granted.job.key.account, at: settings.clocks.uptime())
-            scheduler.gave(granted.job, to: ask.host)
+            gave(granted, to: ask.host)
             then(.success(granted))
         }
     }
