@@ -282,7 +282,12 @@ let package = Package(
         .testTarget(
             name: "CargoBlobsTests", dependencies: ["CargoArtifact", "CargoBlobs", "CargoFiles", "CargoStore", system],
             exclude: ["s3_server.py"], swiftSettings: settings),
-        tests("CargoQueueTests", ["CargoQueue", "CargoArtifact", "CargoScheduler", "CargoWire", "TestStage", system]),
+        tests(
+            "CargoQueueTests",
+            [
+                "CargoQueue", "CargoArtifact", "CargoScheduler", "CargoWire", "TestStage", system,
+                .product(name: "GRDB", package: "GRDB.swift"),
+            ]),
         tests(
             "CargoWebhooksTests",
             [

@@ -79,12 +79,17 @@ extension Gateway {
     ) async throws -> HostReply {
         let completion = try completion(bytes, principal)
         var base: Int64 = 0
-        switch try await queue.place(of: id, completion.lease, from: completion.logBytes ?? 0) {
-        case .here(let known): base = known
-        case .at(let url) where !passedOn:
-            guard let reply = await pass(bytes, to: url, "complete", id, principal) else { throw GatewayError.keeperAway }
-            return reply
-        case .at, .nowhere: throw GatewayError.keeperAway
+        do {
+            switch try await queue.place(of: id, completion.lease, from: completion.logBytes ?? 0) {
+            case .here(let known): base = known
+            case .at(let url) where !passedOn:
+                guard let reply = await pass(bytes, to: url, "complete", id, principal) else { throw GatewayError.keeperAway }
+                return reply
+            case .at, .nowhere: throw GatewayError.keeperAway
+            }
+        } catch StoreError.leaseLost {
+            // Over already, perhaps by this very completion, whose answer was lost with the coordinator that took it: the
+            // store knows.
         }
         do {
             return HostReply(JobView.job(try await queue.complete(id, completion, base: base), JobResult()))

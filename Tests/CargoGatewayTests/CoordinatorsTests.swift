@@ -176,6 +176,25 @@ struct CoordinatorsTests {
         await close()
     }
 
+    @Test(.timeLimit(.minutes(3))) func `a completion whose answer died with its coordinator is answered by another`()
+        async throws
+    {
+        let (host, id, lease) = try await claimed(at: a.port)
+        try await say(host, id, lease, "done\n", at: 0)
+        #expect(try await host.complete(id, lease).status == 200)
+        await a.kill()
+        let elsewhere = Port(url: b.port.url, key: host.key)
+        var last = 0
+        let isAnswered = try await eventually(within: 60) {
+            let reply = try await elsewhere.complete(id, lease)
+            last = reply.status
+            return reply.status == 200 && reply["status"].string == "complete"
+        }
+        #expect(isAnswered, "the last answer was \(last)")
+        #expect(try await b.port.get("/jobs/\(id)/audit").text.components(separatedBy: "\"status\":\"complete\"").count == 2)
+        await close()
+    }
+
     @Test(.timeLimit(.minutes(3))) func `a log is kept where its job was claimed, whichever coordinator its host talks to`()
         async throws
     {

@@ -1,3 +1,4 @@
+import CargoQueue
 import Foundation
 import SystemPackage
 import Testing
@@ -15,6 +16,20 @@ import Testing
 
     @Test(arguments: ["ext4", "xfs", "btrfs", "zfs", "tmpfs", "overlay", "fuseblk"])
     func aLocalOneIsNot(_ type: String) { #expect(!DataFolder.isShared(type)) }
+
+    /// Retention trusts the clock only while it runs as the machine's other clock does.
+    @Test func whatAClockThatLeptCallsOldIsKeptForAnHour() {
+        var watch = ClockWatch()
+        func look(_ wall: Int64, _ uptime: Int64) -> Bool {
+            watch.isSteady(wall: Timestamp(milliseconds: wall * 1000), uptime: Uptime(milliseconds: uptime * 1000))
+        }
+        #expect(look(10_000, 0) && look(10_060, 60))
+        // A year forward, and from there on as it should run.
+        #expect(!look(31_546_120, 120) && !look(31_546_180, 180) && !look(31_549_700, 3_700))
+        #expect(look(31_549_760, 3_760))
+        // And back.
+        #expect(!look(14_000, 3_820) && look(17_700, 7_520))
+    }
 
     /// A file system of a program, served by a few lines of Python over /dev/fuse: the same to us as another machine's.
     @Test(.enabled(if: FuseFolder.isPossible, "needs root and /dev/fuse"))

@@ -89,4 +89,55 @@ public final class PostgresCluster: Sendable {
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
         )
     }
+
+    /// A server of its own that was a standby of this one and was promoted: what a failover leaves.
+    public struct Copy: Sendable {
+        public let url: String
+        fileprivate let programs: String
+        fileprivate let folder: String
+
+        public func stop() {
+            _ = try? shell("\(programs)/pg_ctl -D \(folder)/data -m immediate -w stop >/dev/null; rm -rf \(folder)")
+        }
+    }
+
+    /// Copies this cluster, lets the copy follow it until it has all that was committed, and promotes it.
+    public func promotedCopy(of database: String) throws -> Copy {
+        guard let name = database.split(separator: "?").first?.split(separator: "/").last else {
+            throw Failed(description: "no database in \(database)")
+        }
+        let copy = folder + "-copy-\(UInt32.random(in: .min ... .max))"
+        let made = try shell(
+            """
+            set -e
+            mkdir \(copy)
+            if [ "$(id -u)" = 0 ]; then chown nobody:nogroup \(copy); fi
+            run() {
+              if [ "$(id -u)" = 0 ]; then setpriv --reuid=nobody --regid=nogroup --clear-groups "$@"; else "$@"; fi
+            }
+            cd /
+            run \(programs)/pg_basebackup -h \(folder) -U test -D \(copy)/data -R -X stream -c fast
+            chmod 700 \(copy)/data
+            run \(programs)/pg_ctl -D \(copy)/data -w -t 60 -l \(copy)/log \
+              -o "-k \(copy) -c listen_addresses= -c fsync=off" start >/dev/null
+            run \(programs)/pg_ctl -D \(copy)/data -w -t 60 promote >/dev/null
+            """)
+        let result = Copy(url: "postgresql://test@/\(name)?host=\(copy)", programs: programs, folder: copy)
+        guard made == 0 else {
+            result.stop()
+            throw Failed(description: "the copy did not become a server; see \(copy)/log")
+        }
+        return result
+    }
+}
+
+/// Runs a script of the system's shell; its exit code.
+private func shell(_ script: String) throws -> Int32 {
+    let process = Process()
+    process.executableURL = URL(fileURLWithPath: "/bin/sh")
+    process.arguments = ["-c", script]
+    process.standardInput = FileHandle.nullDevice
+    try process.run()
+    process.waitUntilExit()
+    return process.terminationStatus
 }
