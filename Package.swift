@@ -299,9 +299,8 @@ let package = Package(
         tests(
             "CargoGatewayTests",
             [
-                "CargoArtifact", "CargoClient", "CargoCoordinator", "CargoGateway", "CargoQueue", "CargoTunnel", "CargoSigning",
-                "CargoWire", "TestStage",
-                logging, nio, system,
+                "CargoArtifact", "CargoBlobs", "CargoClient", "CargoCoordinator", "CargoGateway", "CargoQueue", "CargoRegistry",
+                "CargoSigning", "CargoStore", "CargoTunnel", "CargoWire", "TestStage", httpTypes, hummingbird, logging, nio, system,
                 .product(name: "AsyncHTTPClient", package: "async-http-client"),
                 .product(name: "NIOHTTP1", package: "swift-nio"),
             ]),

@@ -23,7 +23,8 @@ struct Forwarding: Sendable {
         try stream.acknowledge()
         let body = try await stream.collect(limit: Forwarding.largestRequest)
         let request = ModelRequest(
-            operation: operation, model: question.model, body: String(decoding: body, as: UTF8.self), stream: question.stream)
+            operation: operation, model: question.model, body: String(decoding: body, as: UTF8.self), stream: question.stream,
+            trace: question.traceparent.flatMap { Trace(parent: $0, state: question.tracestate) })
         do {
             let usage = try await service.answer(request, account: question.account) { head in
                 try stream.writeHead(head)

@@ -22,6 +22,16 @@ struct HostIdentity: Sendable {
     /// 32 raw bytes in base64.
     var publicKey: String { Data(key.publicKey.ed25519 ?? []).base64EncodedString() }
 
+    /// SHA-256 of the raw public key, hexadecimal: what a person compares.
+    var fingerprint: String { Digest(of: key.publicKey.ed25519 ?? []).hex }
+
+    /// A DSSE envelope over these bytes, signed by this identity and another.
+    func sign(_ payload: [UInt8], beside other: HostIdentity, type: String) throws -> JSONValue {
+        var envelope = try DSSE.sign(payload: payload, type: type, key: key)
+        envelope.signatures += try DSSE.sign(payload: payload, type: type, key: other.key).signatures
+        return try JSONDecoder().decode(JSONValue.self, from: Data(try envelope.json()))
+    }
+
     /// A DSSE envelope over the canonical JSON of `value`.
     func sign(_ value: some Encodable, type: String) throws -> JSONValue {
         let envelope = try DSSE.sign(payload: try CanonicalJSON.encode(value), type: type, key: key)
@@ -49,7 +59,7 @@ struct HostIdentity: Sendable {
     }
 
     /// This identity's word for its sealing key.
-    private func sealingStatement(at time: Date) throws -> JSONValue {
+    func sealingStatement(at time: Date) throws -> JSONValue {
         struct Statement: Encodable {
             var key: String
             var hostKey: String

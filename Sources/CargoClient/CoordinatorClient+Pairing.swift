@@ -33,6 +33,11 @@ extension CoordinatorClient {
         return try await transport.json(try call(.POST, "/hosts/heartbeat", report))
     }
 
+    /// `POST /hosts/rotate`, with the host's own token.
+    public func rotateHost(_ rotation: HostRotation) async throws -> RegisteredHost {
+        try await transport.json(try call(.POST, "/hosts/rotate", rotation))
+    }
+
     // MARK: Pairing
 
     /// `POST /hosts/pairings`: needs no credential.

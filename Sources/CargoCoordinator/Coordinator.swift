@@ -39,6 +39,8 @@ public struct CoordinatorSettings: Sendable {
     public var callbacks: [AddressBlock] = []
     /// Bytes of the disk that new work leaves free for the state changes of what was accepted.
     public var reserve: Int64 = 64 << 20
+    /// Where each request is noted in a line; `-` is standard output, nil nowhere.
+    public var accessLog: FilePath?
     /// Seconds that open requests have to end after SIGTERM.
     public var shutdownSeconds = 5
 
@@ -55,6 +57,7 @@ public struct Coordinator: Sendable {
     private let courier: Courier
     private let retention: RetentionService
     private let peerClient: PeerClient?
+    private let access: AccessLog?
     /// The admin key, when this start made it: shown once.
     public let newAdminKey: String?
 
@@ -102,10 +105,11 @@ public struct Coordinator: Sendable {
             pem: try await queue.directory.secret("audit head key", making: SigningKey().pem))
         let addresses = AddressPolicy(allowed: settings.callbacks)
         let blobGuard = BlobGuard()
+        access = try settings.accessLog.map { try AccessLog(to: $0) }
         let gateway = Gateway(
             queue: queue, blobs: blobs, registry: registry, blobGuard: blobGuard, metrics: metrics,
             disk: DiskSpace(settings.data, reserve: settings.reserve), identity: identity,
-            files: try FileShelf(settings.data), addresses: addresses)
+            files: try FileShelf(settings.data), addresses: addresses, access: access)
         self.gateway = gateway
         courier = Courier(
             outbox: queue.outbox, dial: Dial(policy: addresses), bell: bell, log: logger,
@@ -164,7 +168,8 @@ public struct Coordinator: Sendable {
         defer { limit.lift() }
         var configuration = ServiceGroupConfiguration(
             services: [
-                .init(service: QueueService(queue: queue)), .init(service: courier), .init(service: retention),
+                .init(service: AccessLogService(log: access)), .init(service: QueueService(queue: queue)),
+                .init(service: courier), .init(service: retention),
                 .init(service: AccountService(queue: queue, isShared: settings.database != nil, logger: logger)),
                 .init(service: BatchService(gateway: gateway)),
                 .init(service: application),
@@ -178,7 +183,10 @@ public struct Coordinator: Sendable {
             configuration.services.append(.init(service: PeerService(queue: queue, client: peerClient, logger: logger)))
         }
         configuration.maximumGracefulShutdownDuration = .seconds(settings.shutdownSeconds)
-        defer { close() }
+        defer {
+            close()
+            access?.close()
+        }
         try await ServiceGroup(configuration: configuration).run()
     }
 }
@@ -200,6 +208,16 @@ private struct QueueService: Service {
 
     func run() async throws {
         await cancelWhenGracefulShutdown { await queue.run() }
+    }
+}
+
+/// Writes the access log; ends after everyone who writes into it.
+private struct AccessLogService: Service {
+    let log: AccessLog?
+
+    func run() async throws {
+        guard let log else { return try await gracefulShutdown() }
+        await cancelWhenGracefulShutdown { await log.run() }
     }
 }
 

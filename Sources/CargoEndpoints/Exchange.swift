@@ -1,3 +1,4 @@
+internal import CargoWire
 internal import NIOCore
 internal import NIOHTTP1
 internal import NIOPosix
@@ -17,6 +18,7 @@ struct Exchange: Sendable {
         var body: [UInt8]?
         var accept = "application/json"
         var bearer: String?
+        var trace: Trace?
     }
 
     /// Calls `answer` with the head and then reads what it asks for. Throws `ModelFailure` or what `answer` throws; cancellation
@@ -52,6 +54,10 @@ struct Exchange: Sendable {
             "Host": dial.hostHeader, "User-Agent": "longshore", "Accept": call.accept, "Connection": "close",
         ]
         if let bearer = call.bearer { head.headers.add(name: "Authorization", value: "Bearer " + bearer) }
+        if let trace = call.trace {
+            head.headers.add(name: "traceparent", value: trace.parent)
+            if let state = trace.state { head.headers.add(name: "tracestate", value: state) }
+        }
         if let body = call.body {
             head.headers.add(name: "Content-Type", value: "application/json")
             head.headers.add(name: "Content-Length", value: String(body.count))

@@ -12,7 +12,7 @@ extension ModelServer {
         head: @Sendable (AnswerHead) async throws -> Void, body: @Sendable ([UInt8]) async throws -> Void
     ) async throws -> ModelUsage? {
         let translated = try OllamaRequest(asked, operation: request.operation, model: backendModel)
-        let call = Exchange.Call(method: .POST, path: translated.path, body: translated.body)
+        let call = Exchange.Call(method: .POST, path: translated.path, body: translated.body, trace: request.trace)
         return try await Exchange(dial: dial, bounds: bounds).run(call) { answer, parts in
             guard (200..<300).contains(answer.status.code) else {
                 throw ModelServer.failure(

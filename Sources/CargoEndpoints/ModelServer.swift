@@ -73,7 +73,7 @@ public struct ModelServer: Sendable {
             method: .POST, path: path(of: request.operation, model: backendModel),
             body: try asked.openAI(
                 request.operation, model: backendModel, dialect: isOneAccounts ? .openAI : dialect, account: account),
-            accept: asked.stream ? "text/event-stream" : "application/json")
+            accept: asked.stream ? "text/event-stream" : "application/json", trace: request.trace)
         return try await exchange.run(call) { answer, parts in
             guard (200..<300).contains(answer.status.code) else {
                 throw ModelServer.failure(

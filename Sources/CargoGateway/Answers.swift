@@ -191,20 +191,20 @@ struct ProblemMiddleware: RouterMiddleware {
         do {
             return try await next(request, context)
         } catch is CancellationError {
-            return ErrorShape.response(.goingDown, path: request.uri.path)
+            return ErrorShape.response(.goingDown, request)
         } catch is HTTPError where request.uri.path.hasPrefix("/v2/") {
             return RegistryError.unsupported.response()
         } catch let error as HTTPError where error.status == .notFound && OpenAPI.methods(of: request.uri.path) != nil {
             let methods = OpenAPI.methods(of: request.uri.path) ?? []
             let problem = GatewayError(405, "method_not_allowed", "This path takes \(methods.joined(separator: ", ")).")
-            var response = ErrorShape.response(problem, path: request.uri.path)
+            var response = ErrorShape.response(problem, request)
             response.headers[.allow] = methods.joined(separator: ", ")
             return response
         } catch {
-            if let known = GatewayError(error) { return ErrorShape.response(known, path: request.uri.path) }
+            if let known = GatewayError(error) { return ErrorShape.response(known, request) }
             context.logger.error("request failed", metadata: ["path": "\(request.uri.path)", "error": "\(error)"])
             let problem = GatewayError(500, "internal_error", "The coordinator failed at this; its log says why.")
-            return ErrorShape.response(problem, path: request.uri.path)
+            return ErrorShape.response(problem, request)
         }
     }
 }

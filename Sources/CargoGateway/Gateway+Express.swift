@@ -60,6 +60,8 @@ extension Gateway {
         _ request: ExpressRequest, isGone: @escaping @Sendable () -> Bool,
         answer: @escaping @Sendable (ExpressAnswer?) -> Void
     ) -> Bool {
+        // What is to be noted goes through the router, where everything else is noted.
+        guard access == nil else { return false }
         do {
             switch request.call {
             case .submit: return try expressSubmit(request, answer)

@@ -63,7 +63,10 @@ extension Gateway {
             let ask = bytes.isEmpty ? HostRotation() : try StrictJSON.decode(HostRotation.self, from: bytes, limit: 65536)
             if let publicKey = ask.publicKey {
                 try HostProof.check(ask, of: host)
-                try await queue.directory.changeHost(host.id, publicKey: publicKey)
+                var registration = HostRegistration(name: host.name, publicKey: publicKey)
+                registration.sealing = ask.sealing
+                try HostProof.checkSealing(registration)
+                try await queue.directory.changeHost(host.id, publicKey: publicKey, sealing: ask.sealing)
             }
             // Calls under way end under the old token.
             let minted = try await queue.directory.rotateKey(key, overlap: 60)

@@ -174,7 +174,7 @@ extension Gateway {
     }
 
     /// A lease is used by the host that holds it, or by a key of its account; the store checks the rest of it.
-    private func check(_ lease: Lease, _ principal: Principal) throws {
+    func check(_ lease: Lease, _ principal: Principal) throws {
         if let host = principal.host {
             guard host == lease.host else { throw GatewayError(StoreError.leaseLost) ?? .noSuchJob }
         } else {

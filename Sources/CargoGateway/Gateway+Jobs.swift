@@ -87,7 +87,7 @@ extension Gateway {
         return try await accept(
             body, principal, shape: shape, wanted: wanted,
             idempotency: try Gateway.idempotency(request.headers[GatewayHeader.idempotencyKey], bytes),
-            weighs: bytes.count)
+            weighs: bytes.count, trace: Trace(request))
     }
 
     static func idempotency(_ key: String?, _ body: [UInt8]) throws -> NewJob.Idempotency? {
@@ -101,11 +101,12 @@ extension Gateway {
     /// Takes a job, whatever shape it came in.
     func accept(
         _ body: JobRequest, _ principal: Principal, shape: String = "job", wanted: ModelRequest.Operation? = nil,
-        idempotency: NewJob.Idempotency? = nil, weighs: Int = 4096
+        idempotency: NewJob.Idempotency? = nil, weighs: Int = 4096, trace: Trace? = nil
     ) async throws -> Accepted {
         let served = body.model == nil ? [] : served(to: principal)
-        let intake = intake { name in Set(served.filter { $0.id == name }.flatMap(\.operations)) }
-        let take = { () async throws -> Submission in
+        var intake = intake { name in Set(served.filter { $0.id == name }.flatMap(\.operations)) }
+        intake.trace = trace
+        let take = { [intake] () async throws -> Submission in
             var job = try await intake.job(body, account: principal.account, idempotency: idempotency, wanted: wanted)
             job.callback?.shape = shape
             return try await queue.store.submit(job)

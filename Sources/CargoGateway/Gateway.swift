@@ -27,6 +27,8 @@ public struct Gateway: Sendable {
     /// Files and batches of OpenAI's interface.
     let files: FileShelf
     let batches = BatchBoard()
+    /// Nil where the operator wants none.
+    let access: AccessLog?
     /// Hosts that can be reached at once.
     public let tunnels = TunnelHub()
     /// Requests to models that no store sees.
@@ -37,7 +39,8 @@ public struct Gateway: Sendable {
 
     public init(
         queue: JobQueue, blobs: any JobBlobs, registry: RegistryIndex, blobGuard: BlobGuard, metrics: GatewayMetrics,
-        disk: DiskSpace, identity: SigningKey, files: FileShelf, addresses: AddressPolicy = AddressPolicy()
+        disk: DiskSpace, identity: SigningKey, files: FileShelf, addresses: AddressPolicy = AddressPolicy(),
+        access: AccessLog? = nil
     ) {
         self.queue = queue
         self.blobs = blobs
@@ -48,10 +51,12 @@ public struct Gateway: Sendable {
         self.identity = identity
         self.files = files
         self.addresses = addresses
+        self.access = access
     }
 
     public func router() throws -> Router<GatewayContext> {
         let router = Router(context: GatewayContext.self)
+        if let access { router.add(middleware: AccessMiddleware(log: access, directory: queue.directory)) }
         router.add(middleware: CrossOrigin())
         router.add(middleware: ProblemMiddleware())
         let (directory, disk) = (queue.directory, disk)
@@ -75,12 +80,14 @@ public struct Gateway: Sendable {
         addShares(to: router)
         addDialects(to: router)
         addOpenAI(to: router)
+        addResponses(to: router)
         addResume(to: router)
         addFiles(to: router)
         addBatches(to: router)
         addAnthropic(to: router)
         addRun(to: router)
         addWorkloads(to: router)
+        addWorkers(to: router)
         addWebhooks(to: router)
         addHosts(to: router)
         addAdmin(to: router)

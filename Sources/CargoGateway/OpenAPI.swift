@@ -17,6 +17,8 @@ enum OpenAPI {
         var headers: [(String, JSONValue)] = []
         var body: Content?
         var success: (status: Int, content: Content?)
+        /// Needs no key.
+        var isOpen = false
     }
 
     /// A body: its media type and schema.
@@ -34,6 +36,10 @@ enum OpenAPI {
             var methods: [String: JSONValue] = [:]
             if case .object(let known) = paths[operation.path] { methods = known }
             methods[operation.method.lowercased()] = describe(operation)
+            // The interface of OpenAI's and Anthropic's clients stands under /api/v1 as well.
+            if operation.path.hasPrefix("/v1/") {
+                methods["servers"] = .array(["/", "/api"].map { .object(["url": .string($0)]) })
+            }
             paths[operation.path] = .object(methods)
         }
         let document = JSONValue.object([
@@ -64,6 +70,7 @@ enum OpenAPI {
         if let content = operation.success.content { success["content"] = body(content) }
         // OpenAI's and Anthropic's clients read errors in their own shapes.
         let isForeign = operation.path.hasPrefix("/v1/")
+        if operation.path.hasPrefix("/v2") { return registry(operation, parameters, success) }
         let problem = body(
             isForeign
                 ? .json(.object(["type": .string("object"), "required": .array([.string("error")])]))
@@ -82,10 +89,27 @@ enum OpenAPI {
             responses[other] = other == "204" ? .object(["description": .string("nothing to do")]) : .object(success)
             fields["responses"] = .object(responses)
         }
+        if operation.isOpen { fields["security"] = .array([]) }
         if let content = operation.body {
             // No bytes are bytes too: an empty file.
             fields["requestBody"] = .object(["required": .bool(content.type != Content.bytes.type), "content": body(content)])
         }
+        return .object(fields)
+    }
+
+    /// OCI's errors have a shape of their own, and its answers the media types of what is stored.
+    private static func registry(
+        _ operation: Operation, _ parameters: [JSONValue], _ success: [String: JSONValue]
+    ) -> JSONValue {
+        let errors = body(.json(.object(["type": .string("object"), "required": .array([.string("errors")])])))
+        var fields: [String: JSONValue] = [
+            "summary": .string(operation.summary), "parameters": .array(parameters),
+            "responses": .object([
+                String(operation.success.status): .object(success),
+                "default": .object(["description": .string("refused"), "content": errors]),
+            ]),
+        ]
+        if let content = operation.body { fields["requestBody"] = .object(["required": .bool(false), "content": body(content)]) }
         return .object(fields)
     }
 
@@ -97,7 +121,9 @@ enum OpenAPI {
 
     /// The methods of a path that is in the table; nil for one that is not.
     static func methods(of path: String) -> [String]? {
-        let parts = path.split(separator: "/")
+        let parts =
+            path.hasPrefix("/api/v1/") && !path.hasPrefix("/api/v1/jobs") && !path.hasPrefix("/api/v1/workers")
+            ? path.dropFirst(4).split(separator: "/") : path.split(separator: "/")
         let known = operations.filter { operation in
             let pattern = operation.path.split(separator: "/")
             let open = pattern.last == "{path}" && parts.count >= pattern.count
@@ -240,7 +266,7 @@ enum OpenAPI {
             Operation(
                 method: "POST", path: "/jobs/{id}/fail", summary: "Report that it could not run",
                 body: .json(OpenAPISchemas.leased), success: (200, job)),
-        ] + modelOperations
+        ] + modelOperations + otherOperations
     }()
 }
 

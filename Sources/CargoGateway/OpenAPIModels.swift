@@ -26,6 +26,7 @@ extension OpenAPI {
         return [
             ask("/v1/chat/completions", "OpenAI: chat, whole or streamed", ["model", "messages"]),
             ask("/v1/completions", "OpenAI: complete a text", ["model", "prompt"]),
+            ask("/v1/responses", "OpenAI: a response, whole or streamed; nothing is stored", ["model", "input"]),
             ask("/v1/embeddings", "OpenAI: vectors of texts", ["model", "input"]),
             ask("/v1/images/generations", "OpenAI: images", ["model", "prompt"]),
             Operation(method: "GET", path: "/v1/models", summary: "OpenAI: models that are served", success: (200, free)),
@@ -52,6 +53,27 @@ extension OpenAPI {
                 query: [("limit", OpenAPISchemas.integer(1, 100)), ("after", text)], success: (200, free)),
             Operation(method: "GET", path: "/v1/batches/{batch}", summary: "OpenAI: a batch", success: (200, free)),
             Operation(method: "POST", path: "/v1/batches/{batch}/cancel", summary: "OpenAI: stop a batch", success: (200, free)),
+            Operation(
+                method: "POST", path: "/api/v1/workers/register", summary: "A worker becomes known", body: free,
+                success: (201, free)),
+            Operation(
+                method: "POST", path: "/api/v1/workers/login", summary: "A worker's token for its secret",
+                body: .json(OpenAPISchemas.request(["node_id": text, "secret_key": text], required: ["node_id", "secret_key"])),
+                success: (200, free), isOpen: true),
+            Operation(
+                method: "POST", path: "/api/v1/workers/heartbeat", summary: "What a worker can do", body: free,
+                success: (200, free)),
+            Operation(
+                method: "GET", path: "/api/v1/workers/jobs/available", summary: "What waits; looking reserves nothing",
+                query: [("limit", OpenAPISchemas.integer(1, 100))], success: (200, free)),
+            Operation(
+                method: "POST", path: "/api/v1/workers/jobs/{id}/claim", summary: "Claim this very job", success: (200, free)),
+            Operation(
+                method: "POST", path: "/api/v1/workers/jobs/{id}/complete", summary: "A worker's result",
+                body: .json(OpenAPISchemas.leased), success: (200, free)),
+            Operation(
+                method: "POST", path: "/api/v1/workers/jobs/{id}/fail", summary: "A worker could not do it",
+                body: .json(OpenAPISchemas.leased), success: (200, free)),
             Operation(method: "GET", path: "/models", summary: "Models and their hosts", success: (200, free)),
             Operation(method: "POST", path: "/gen/{task}", summary: "Queue a task", body: free, success: (202, free)),
             Operation(method: "GET", path: "/output/gen/{task}/{id}", summary: "A task's result", success: (200, free)),

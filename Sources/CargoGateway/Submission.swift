@@ -18,6 +18,8 @@ struct JobIntake: Sendable {
     let addresses: AddressPolicy
     /// What the models that the caller may use do.
     let operations: @Sendable (String) -> Set<ModelRequest.Operation>
+    /// Where its submitter stands in a trace.
+    var trace: Trace?
 
     /// Files of a job at most, and bytes of a file that stays inside the job's row.
     static let mostFiles = 1000
@@ -37,7 +39,9 @@ struct JobIntake: Sendable {
     ) async throws -> NewJob {
         let common = try common(of: request)
         if request.model != nil {
-            var job = try ask(of: request, wanted).job(account: account, idempotency: idempotency)
+            var ask = try ask(of: request, wanted)
+            ask.trace = trace
+            var job = try ask.job(account: account, idempotency: idempotency)
             (job.id, job.tier, job.priority) = (common.id, common.tier, common.priority)
             job.maxAttempts = max(common.attempts, job.maxAttempts)
             job.requirement.tier = common.tier
@@ -110,12 +114,13 @@ struct JobIntake: Sendable {
         claimed.params = request.params
         claimed.resources = request.resources
         claimed.timeout = request.timeout
+        claimed.trace = trace
         claimed.files = files
         let spec = try JobSpec.encode(claimed)
         guard spec.count <= JobIntake.largestSpec else {
             throw GatewayError(413, "too_large", "The job without its files is larger than 1 MiB; send large data as files.")
         }
-        return NewJob(
+        var job = NewJob(
             id: common.id, account: account, tier: common.tier, priority: common.priority, maxAttempts: common.attempts,
             cargo: target.name, digest: target.digest,
             requirement: Requirement(
@@ -126,6 +131,8 @@ struct JobIntake: Sendable {
                 room: try room(target.resources.lowered(by: request.resources ?? Resources()), request.constraints)),
             spec: spec, metadata: common.metadata, files: blobNames,
             retention: request.retention?.value, idempotency: idempotency, callback: try callback(request.callbackURL))
+        job.trace = trace
+        return job
     }
 
     /// A request that waits in the queue for as long as it must: whether a host serves the model now is not asked.
@@ -365,6 +372,7 @@ enum JobSpec {
         if let resources = job.resources { try encode(resources, as: "resources", into: &writer) }
         writer.field("tier", job.tier)
         if let timeout = job.timeout { try encode(timeout, as: "timeout", into: &writer) }
+        if let trace = job.trace { try encode(trace, as: "trace", into: &writer) }
         writer.endObject()
         return Data(writer.bytes)
     }

@@ -235,11 +235,11 @@ public final class Directory: Sendable {
         return RegisteredHost(id: host.id, name: host.name, token: token)
     }
 
-    /// Gives a host a new identity; its tokens stay as they are.
-    public func changeHost(_ id: String, publicKey: String) async throws {
+    /// Gives a host a new identity, and what that says of its sealing key; its tokens stay as they are.
+    public func changeHost(_ id: String, publicKey: String, sealing: JSONValue? = nil) async throws {
         try await store.changeHost(id, publicKey: publicKey)
         // What the old identity vouched for counts no more.
-        try await keepSealing(nil, of: id, account: known.withLock { $0[id]?.account } ?? 0)
+        try await keepSealing(sealing, of: id, account: known.withLock { $0[id]?.account } ?? 0)
         known.withLock { known in
             guard let old = known[id] else { return }
             known[id] = HostRecord(

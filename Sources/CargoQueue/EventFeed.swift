@@ -95,9 +95,10 @@ public struct EventFeed {
             tail = LogTail(queue, key, attempt: cursor.attempt, bell: bell, follows: follows)
         }
         cursor.sequence = transition.sequence
-        let status = StatusEvent(
+        var status = StatusEvent(
             status: transition.status, attempt: transition.attempt, at: transition.at.text, host: transition.host,
             exitCode: detail.exit?.exitCode, error: detail.error)
+        status.trace = detail.trace
         rowsKnown = false
         return [FeedEvent(cursor: cursor, event: .status(status))]
     }

@@ -49,7 +49,15 @@ struct HotState {
         if hosts.count > 100_000 { hosts = hosts.filter { $0.value.at.advanced(bySeconds: hostMemorySeconds) > now } }
     }
 
-    mutating func take(for host: String, _ capabilities: HostCapabilities, at now: Uptime) -> ReadyQueue.Entry? {
+    /// What a claim by this host would be given. Nothing changes.
+    func offers(_ capabilities: HostCapabilities, limit: Int) -> [ReadyQueue.Entry] {
+        ready.offers(where: { $0.fits(capabilities) }, limit: limit)
+    }
+
+    mutating func take(
+        for host: String, _ capabilities: HostCapabilities, only: JobID? = nil, at now: Uptime
+    ) -> ReadyQueue.Entry? {
+        if let only { return ready.take(only) { $0.fits(capabilities) } }
         let hosts = hosts
         let memory = hostMemorySeconds
         let accepts = { (requirement: Requirement) in

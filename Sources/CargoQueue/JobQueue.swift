@@ -204,6 +204,31 @@ public final class JobQueue: Sendable {
         if granted.job.requirement.kind == Requirement.request { heldRequests.begin(granted.job.key.id, granted.lease) }
     }
 
+    /// A host said what it is, besides its claims.
+    public func heard(_ host: String, _ capabilities: HostCapabilities) {
+        var capabilities = capabilities
+        let seen = board.saw(host, capabilities: capabilities)
+        scheduler.heard(host, seen)
+        capabilities.report = seen.report
+        pace.saw(host, capabilities, at: settings.clocks.uptime())
+    }
+
+    /// What a claim by this host could be given, for a host that looks first. Nothing is reserved.
+    public func offers(_ ask: ClaimAsk, limit: Int) async throws -> [JobRecord] {
+        var ask = ask
+        ask.capabilities.report = board.seen(ask.host)?.report
+        return try await store.offers(ask, limit: limit).filter { groups.mayUse(ask.host, $0.key.account) }
+    }
+
+    /// What a job asks of a model.
+    public func request(of key: JobKey) async throws -> ModelRequest {
+        struct Spec: Decodable { var request: ModelRequest? }
+        guard let request = try JSONDecoder().decode(Spec.self, from: Data(try await store.spec(of: key))).request else {
+            throw StoreError.notFound
+        }
+        return request
+    }
+
     private func claimOrWait(_ ask: ClaimAsk, wait: Double, isGone: @Sendable () -> Bool) async throws -> GrantedClaim? {
         let end = settings.clocks.uptime().advanced(bySeconds: wait)
         let bell = Doorbell()

@@ -68,6 +68,8 @@ public struct TransitionDetail: Hashable, Sendable, Codable {
     public var payload: String?
     public var cargo: String?
     public var digest: String?
+    /// The `traceparent` of who submitted it, on the first row.
+    public var trace: String?
     public var outputs: [OutputFile]?
     public var logBytes: Int64?
     public var logSHA256: String?
@@ -109,6 +111,7 @@ public struct TransitionDetail: Hashable, Sendable, Codable {
             outputs.write(into: &writer)
         }
         if let payload { writer.field("payload", payload) }
+        if let trace { writer.field("trace", trace) }
         if let usage {
             writer.key("usage")
             usage.write(into: &writer)
@@ -118,9 +121,9 @@ public struct TransitionDetail: Hashable, Sendable, Codable {
     }
 
     /// What the first row of every job says.
-    static func submitted(payload: String, cargo: String?, digest: String?) -> Data {
+    static func submitted(payload: String, cargo: String?, digest: String?, trace: Trace? = nil) -> Data {
         var detail = TransitionDetail()
-        (detail.payload, detail.cargo, detail.digest) = (payload, cargo, digest)
+        (detail.payload, detail.cargo, detail.digest, detail.trace) = (payload, cargo, digest, trace?.parent)
         return detail.json
     }
 
@@ -130,7 +133,7 @@ public struct TransitionDetail: Hashable, Sendable, Codable {
     }
 
     enum CodingKeys: String, CodingKey {
-        case exit, error, note, payload, cargo, digest, outputs, outcome, answer, usage
+        case exit, error, note, payload, cargo, digest, outputs, outcome, answer, usage, trace
         case logBytes = "log_bytes"
         case logSHA256 = "log_sha256"
     }
@@ -157,6 +160,8 @@ public struct NewJob: Sendable {
     public var idempotency: Idempotency?
     /// Where its end is announced.
     public var callback: Callback?
+    /// Where it stands in its client's trace.
+    public var trace: Trace?
 
     /// The scope of an `Idempotency-Key`: the same key and body give the same job (RULES.md 17).
     public struct Idempotency: Sendable {

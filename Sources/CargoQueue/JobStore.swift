@@ -42,6 +42,8 @@ public struct GrantedClaim: Sendable {
 public struct ClaimAsk: Sendable {
     public var host: String
     public var capabilities: HostCapabilities
+    /// This very job and no other: of a host that looked what waits.
+    public var only: JobID?
     public var claimID: String?
 
     public init(host: String, capabilities: HostCapabilities, claimID: String?) {
@@ -93,6 +95,10 @@ public protocol JobStore: Sendable {
     func transitions(of key: JobKey, after sequence: Int64, limit: Int) async throws -> [Transition]
     /// The same claim id gives the same claim while its lease lives. Nil when nothing waits that the host may run.
     func claim(_ ask: ClaimAsk) async throws -> GrantedClaim?
+    /// What a claim could be given, the highest priority first, then the oldest. Looking reserves nothing.
+    func offers(_ ask: ClaimAsk, limit: Int) async throws -> [JobRecord]
+    /// The job as its host sees it (`ClaimedJob` without id and attempt), as it was submitted.
+    func spec(of key: JobKey) async throws -> [UInt8]
     /// Renews; answers whether the job should be cancelled. Kept in memory or flushed in batches.
     func renew(_ id: JobID, _ lease: Lease) async throws -> Bool
     /// One input of the lease's holder; the same end again gives the same answer as long as it is the job's accepted one.

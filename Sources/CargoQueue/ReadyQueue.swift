@@ -20,6 +20,18 @@ struct ReadyQueue {
 
         mutating func append(_ id: JobID) { ids.append(id) }
 
+        var waiting: ArraySlice<JobID> { ids[front...] }
+
+        mutating func remove(_ id: JobID) -> Bool {
+            if first == id {
+                removeFirst()
+                return true
+            }
+            guard let place = waiting.firstIndex(of: id) else { return false }
+            ids.remove(at: place)
+            return true
+        }
+
         mutating func removeFirst() {
             front += 1
             if front > 1024, front * 2 > ids.count {
@@ -116,6 +128,50 @@ struct ReadyQueue {
             key: JobKey(account: best.turn.account, id: best.id), priority: best.priority, requirement: best.requirement)
     }
 
+    /// Lines that one look compares at most.
+    private static let mostLooked = 1000
+
+    /// What `take` could give, the highest priority first, then the oldest.
+    func offers(where accepts: (Requirement) -> Bool, limit: Int) -> [Entry] {
+        var offers: [Entry] = []
+        var looked = 0
+        for (requirement, levels) in buckets where accepts(requirement) {
+            for (priority, level) in levels {
+                for (account, line) in level.lines where looked < Self.mostLooked {
+                    looked += 1
+                    for id in line.waiting.prefix(limit) {
+                        offers.append(Entry(key: JobKey(account: account, id: id), priority: priority, requirement: requirement))
+                    }
+                }
+            }
+        }
+        offers.sort { $0.priority != $1.priority ? $0.priority > $1.priority : $0.key.id < $1.key.id }
+        return Array(offers.prefix(limit))
+    }
+
+    /// Takes this very job out of its line, where its bucket is one that `accepts` lets through.
+    mutating func take(_ id: JobID, where accepts: (Requirement) -> Bool) -> Entry? {
+        for requirement in Array(buckets.keys) where accepts(requirement) {
+            for priority in Array((buckets[requirement] ?? [:]).keys) {
+                for account in Array((buckets[requirement]?[priority]?.lines ?? [:]).keys) {
+                    guard buckets[requirement]?[priority]?.lines[account]?.remove(id) == true else { continue }
+                    count -= 1
+                    let left = (queuedPerAccount[account] ?? 1) - 1
+                    queuedPerAccount[account] = left == 0 ? nil : left
+                    passes[account] = (passes[account] ?? virtualTime) + 1
+                    if buckets[requirement]?[priority]?.lines[account]?.first == nil {
+                        buckets[requirement]?[priority]?.lines[account] = nil
+                        buckets[requirement]?[priority]?.turns.remove { $0.account == account }
+                        if buckets[requirement]?[priority]?.lines.isEmpty == true { buckets[requirement]?[priority] = nil }
+                        if buckets[requirement]?.isEmpty == true { buckets[requirement] = nil }
+                    }
+                    return Entry(key: JobKey(account: account, id: id), priority: priority, requirement: requirement)
+                }
+            }
+        }
+        return nil
+    }
+
     /// When a job came, in milliseconds; earlier where it is preferred, so that nobody is overtaken for ever.
     private static func rank(_ id: JobID, isPreferred: Bool) -> UInt64 {
         let milliseconds = id.high >> 16
@@ -178,6 +234,13 @@ struct MinimumHeap<Element: Comparable> {
         elements[0] = last
         sink()
         return first
+    }
+
+    /// Takes all that match out; costs a look at each.
+    mutating func remove(where matches: (Element) -> Bool) {
+        let kept = elements.filter { !matches($0) }
+        elements = []
+        for element in kept { insert(element) }
     }
 
     mutating func replaceFirst(with element: Element) {

@@ -30,7 +30,7 @@ extension SQLiteJobStore {
             if let repeated = try repetition(database, job, as: id, now) { return Submission(job: repeated, repeated: true) }
             let salt = Data(PooledRandom.bytes(16))
             let detail = TransitionDetail.submitted(
-                payload: AuditChain.commitment(to: job.spec, salt: salt), cargo: job.cargo, digest: job.digest)
+                payload: AuditChain.commitment(to: job.spec, salt: salt), cargo: job.cargo, digest: job.digest, trace: job.trace)
             var first = Transition(
                 sequence: 1, at: now, actor: "account:\(job.account)", status: .queued, attempt: 0, host: nil,
                 detail: detail, hash: Data())
@@ -93,7 +93,7 @@ extension SQLiteJobStore {
             return hot.leases[id]
         }
         if let held, let again = try await claimAgain(held) { return again }
-        while let entry = hot.withLock({ $0.take(for: ask.host, ask.capabilities, at: seen) }) {
+        while let entry = hot.withLock({ $0.take(for: ask.host, ask.capabilities, only: ask.only, at: seen) }) {
             do {
                 return try await grant(entry, ask)
             } catch is StaleInput {
@@ -106,6 +106,18 @@ extension SQLiteJobStore {
             }
         }
         return nil
+    }
+
+    public func offers(_ ask: ClaimAsk, limit: Int) async throws -> [JobRecord] {
+        let entries = hot.withLock { $0.offers(ask.capabilities, limit: limit) }
+        return try await database.read { database in
+            // One that was cancelled is still in its line.
+            try entries.compactMap { try SQLiteRows.load(database, $0.key) }.filter { $0.state.status == .queued }
+        }
+    }
+
+    public func spec(of key: JobKey) async throws -> [UInt8] {
+        Array(try await database.read { [self] in try spec($0, key) })
     }
 
     private func claimAgain(_ held: HotState.LiveLease) async throws -> GrantedClaim? {

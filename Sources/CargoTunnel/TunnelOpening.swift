@@ -23,6 +23,9 @@ public struct TunnelOpening: Hashable, Sendable, Codable {
         public var stream: Bool
         /// Whose it is, as a word that says nothing else: caches are kept apart by it.
         public var account: String
+        /// Where its client stands in a trace (W3C Trace Context), as the two words that say so.
+        public var traceparent: String?
+        public var tracestate: String?
 
         public init(operation: String, model: String, stream: Bool, account: String) {
             self.operation = operation

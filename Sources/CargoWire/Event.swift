@@ -38,6 +38,8 @@ public struct StatusEvent: Hashable, Sendable, Codable {
     public var host: String?
     public var exitCode: Int?
     public var error: JobError?
+    /// The `traceparent` that the job was submitted with; on the first event alone.
+    public var trace: String?
 
     public init(status: JobStatus, attempt: Int, at: String, host: String? = nil, exitCode: Int? = nil, error: JobError? = nil) {
         self.status = status
@@ -49,7 +51,7 @@ public struct StatusEvent: Hashable, Sendable, Codable {
     }
 
     enum CodingKeys: String, CodingKey {
-        case status, attempt, at, host
+        case status, attempt, at, host, trace
         case exitCode = "exit_code"
         case error
     }

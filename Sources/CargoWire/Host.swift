@@ -171,6 +171,8 @@ public struct ClaimedJob: Hashable, Sendable, Codable {
     public var request: ModelRequest?
     public var resources: Resources?
     public var timeout: Seconds?
+    /// The trace of who submitted it.
+    public var trace: Trace?
     public var tier: Int
     public var priority: Int
 

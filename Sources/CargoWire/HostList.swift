@@ -223,6 +223,8 @@ public struct HostRotation: Hashable, Sendable, Codable {
     /// A DSSE envelope of type `application/vnd.longshore.host-rotation.v1+json` over `{"host","public_key"}`, signed by
     /// the old key and by the new.
     public var proof: JSONValue?
+    /// What the new identity signs for its sealing key (`HostRegistration.sealing`).
+    public var sealing: JSONValue?
 
     public init(publicKey: String? = nil, proof: JSONValue? = nil) {
         self.publicKey = publicKey
@@ -231,6 +233,6 @@ public struct HostRotation: Hashable, Sendable, Codable {
 
     enum CodingKeys: String, CodingKey {
         case publicKey = "public_key"
-        case proof
+        case proof, sealing
     }
 }

@@ -19,12 +19,15 @@ public struct ModelRequest: Hashable, Sendable, Codable {
     public var body: String
     /// The answer comes as server-sent events.
     public var stream: Bool
+    /// Its client's trace, for the model server.
+    public var trace: Trace?
 
-    public init(operation: Operation, model: String, body: String, stream: Bool = false) {
+    public init(operation: Operation, model: String, body: String, stream: Bool = false, trace: Trace? = nil) {
         self.operation = operation
         self.model = model
         self.body = body
         self.stream = stream
+        self.trace = trace
     }
 }
 

@@ -90,6 +90,9 @@ struct AgentCommand: AsyncParsableCommand {
     @Flag(help: "Without an API key: show a six-character code, by which an account lets this host in.")
     var pair = false
 
+    @Flag(help: "Give this host a new identity key, signed by the old one, and end. No agent may run in its home.")
+    var rotate = false
+
     @Flag(help: "Run jobs of its own account and its groups alone.")
     var closed = false
 
@@ -155,6 +158,7 @@ struct AgentCommand: AsyncParsableCommand {
     func validate() throws {
         _ = try AgentCommand.prices(prices)
         if pair, apiKeyFile != nil { throw ValidationError("--pair is for a host without --api-key-file.") }
+        if rotate, pair { throw ValidationError("--rotate is for a host that is known already; --pair brings a new one in.") }
         if pair, !groups.isEmpty {
             throw ValidationError("Whoever confirms the code names the groups: longshore hosts pair --group.")
         }
@@ -214,6 +218,11 @@ struct AgentCommand: AsyncParsableCommand {
                 say("To let this host in, within \(Int(pairing.expiresIn / 60)) minutes: longshore hosts pair \(pairing.code)")
                 say("Its fingerprint: \(pairing.fingerprint)")
             }
+        }
+        if rotate {
+            let rotated = try await IdentityRotation.run(configuration)
+            print("\(rotated.host) is now \(rotated.fingerprint), before \(rotated.former)")
+            return await client.shutdown()
         }
         configuration.logLimits = hostLimits.log
         configuration.diskRate = hostLimits.diskRate?.bytes

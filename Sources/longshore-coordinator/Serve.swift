@@ -57,6 +57,12 @@ struct Serve: AsyncParsableCommand {
             "Mebibytes of the disk that stay free for the ends of accepted jobs: new ones get 507 before.", valueName: "MIB"))
     var reserve = 64
 
+    @Option(
+        help: ArgumentHelp(
+            "Append a JSON line for each request: method, route, status, ms, bytes, key id, request, job and trace. - is standard "
+                + "output.", valueName: "FILE"))
+    var accessLog: String?
+
     @Option(help: ArgumentHelp("Jobs of one account that may wait at once.", valueName: "N"))
     var accountJobs = 2_000_000
 
@@ -129,6 +135,7 @@ struct Serve: AsyncParsableCommand {
         {
             settings.blobs = (place, credentials)
         }
+        settings.accessLog = accessLog.map { FilePath($0) }
         settings.reserve = Int64(reserve) << 20
         settings.callbacks = callbacks.compactMap { AddressBlock($0) }
         let coordinator = try await Coordinator(settings, logger: Logger(label: "longshore-coordinator"))

@@ -89,6 +89,20 @@ import Testing
         }
     }
 
+    @Test func theTraceOfAClientGoesToTheServer() async throws {
+        let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+        try await ScriptedServer.run { exchange in
+            let names = exchange.head.lowercased().split(separator: "\r\n").filter { $0.hasPrefix("trace") }
+            try await exchange.answer(#"{"choices":[],"echo":"\#(names.joined(separator: "|"))"}"#)
+        } body: { port in
+            let answer = Answer()
+            var request = chat()
+            request.trace = Trace(parent: parent, state: "vendor=1")
+            _ = try await ModelServer(.tcp(host: "127.0.0.1", port: port)).ask(request, into: answer)
+            #expect(answer.text.contains("traceparent: \(parent)|tracestate: vendor=1"), "\(answer.text)")
+        }
+    }
+
     @Test func whatWasCachedIsNotShown() async throws {
         let body =
             #"{"choices":[{"index":0}],"timings":{"cache_n":7},"usage":{"completion_tokens":1,"prompt_tokens":9,"prompt_tokens_details":{"cached_tokens":7}}}"#

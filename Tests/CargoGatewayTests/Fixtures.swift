@@ -31,10 +31,14 @@ func withFolder(_ body: (FilePath) async throws -> Void) async throws {
 }
 
 /// The same on a folder that outlives it: called twice, the second is a restart.
-func withServer(on path: FilePath, leaseSeconds: Double = 30, _ body: (Port) async throws -> Void) async throws {
+func withServer(
+    on path: FilePath, leaseSeconds: Double = 30, change: (inout CoordinatorSettings) -> Void = { _ in },
+    _ body: (Port) async throws -> Void
+) async throws {
     var settings = CoordinatorSettings(data: path)
     settings.port = 0
     settings.store.leaseSeconds = leaseSeconds
+    change(&settings)
     var logger = Logger(label: "test")
     logger.logLevel = .critical
     let coordinator = try await Coordinator(settings, logger: logger)

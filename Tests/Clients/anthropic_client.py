@@ -50,9 +50,18 @@ def counting():
     expect(client.messages.count_tokens(model="tiny-chat", messages=hello).input_tokens > 5, "tokens")
 
 
+def models():
+    listed = client.models.list(limit=2)
+    expect(len(listed.data) == 2 and listed.has_more and listed.data[0].type == "model", f"{listed}")
+    everyone = [entry.id for entry in client.models.list(limit=2)]
+    expect({"tiny-chat", "tiny-embed", "scripted"} <= set(everyone) and everyone == sorted(set(everyone)), f"{everyone}")
+    expect(client.models.retrieve("tiny-chat").display_name == "tiny-chat", "a model by its id")
+
+
 def errors():
     for call, error in [
         (lambda: client.messages.create(model="no/such", max_tokens=1, messages=hello), anthropic.NotFoundError),
+        (lambda: client.models.retrieve("no/such"), anthropic.NotFoundError),
         (lambda: client.messages.create(model="tiny-chat", max_tokens=1, messages=[]), anthropic.BadRequestError),
         (
             lambda: client.with_options(api_key="ls_no").messages.create(model="tiny-chat", max_tokens=1, messages=hello),
@@ -66,6 +75,6 @@ def errors():
         raise AssertionError(f"{error.__name__} was expected")
 
 
-for check in (messages, streaming, tools, counting, errors):
+for check in (messages, streaming, tools, counting, models, errors):
     check()
     print("ok", check.__name__, flush=True)

@@ -92,6 +92,46 @@ def tools():
     expect(after.choices[0].message.content.startswith("the model says"), "words after the tool's result")
 
 
+def responses():
+    short = {"model": model, "max_output_tokens": 12, "temperature": 0}
+    whole = client.responses.create(**short, input="hello", instructions="Be brief.")
+    expect(whole.object == "response" and whole.status == "incomplete", f"{whole}")
+    expect(whole.incomplete_details.reason == "max_output_tokens" and whole.usage.output_tokens == 12, f"{whole.usage}")
+    events = list(client.responses.create(**short, input=hello, instructions="Be brief.", stream=True))
+    kinds = [event.type for event in events]
+    expect(kinds[:4] == [
+        "response.created", "response.in_progress", "response.output_item.added", "response.content_part.added"], f"{kinds}")
+    expect(kinds[-4:] == [
+        "response.output_text.done", "response.content_part.done", "response.output_item.done", "response.incomplete"], f"{kinds}")
+    expect([event.sequence_number for event in events] == list(range(len(events))), "every event has its number")
+    said = "".join(event.delta for event in events if event.type == "response.output_text.delta")
+    expect(said == whole.output_text == events[-1].response.output_text, f"{said!r} is not {whole.output_text!r}")
+    function = {"type": "function", "strict": False, **weather["function"]}
+    question = {"model": scripted, "input": hello, "tools": [function]}
+    call = client.responses.create(**question).output[0]
+    expect(call.type == "function_call" and json.loads(call.arguments) == {"place": "你好こんにちは"}, f"{call}")
+    with client.responses.stream(**question) as stream:
+        streamed = stream.until_done().get_final_response().output[0]
+    expect((streamed.name, streamed.arguments) == (call.name, call.arguments), f"{streamed}")
+    result = {"type": "function_call_output", "call_id": call.call_id, "output": "sunny"}
+    after = client.responses.create(model=scripted, input=[*hello, call.model_dump(exclude_none=True), result], tools=[function])
+    expect(after.status == "completed" and after.output_text.startswith("the model says"), f"{after}")
+    schema = {"type": "object", "properties": {"n": {"type": "boolean"}}, "required": ["n"], "additionalProperties": False}
+    shaped = client.responses.create(
+        model=model, input="hello", temperature=0, max_output_tokens=64,
+        text={"format": {"type": "json_schema", "name": "n", "schema": schema}})
+    expect(isinstance(json.loads(shaped.output_text)["n"], bool), "an answer in the schema")
+    for refused in [
+        {"store": True}, {"previous_response_id": "resp_1"}, {"background": True}, {"tools": [{"type": "web_search"}]},
+    ]:
+        try:
+            client.responses.create(**short, input="hello", **refused)
+        except openai.BadRequestError as error:
+            expect(next(iter(refused)) in error.message, f"{error}")
+            continue
+        raise AssertionError(f"{refused} was taken")
+
+
 def images():
     drawn = client.images.generate(model="flux-pixel", prompt="a pixel", n=2, response_format="b64_json")
     expect(len(drawn.data) == 2 and drawn.data[0].b64_json.startswith("iVBOR"), "two PNG images")
@@ -180,7 +220,7 @@ def batches():
     expect(refused.status == "failed" and refused.errors.data[0].line == 1, "a file that is no JSONL")
 
 
-checks = [models, chat, streaming, fields, tools, images, embeddings, errors, files, batches]
+checks = [models, chat, streaming, fields, tools, responses, images, embeddings, errors, files, batches]
 wanted = sys.argv[3:]
 for check in checks:
     if not wanted or check.__name__ in wanted:

@@ -124,8 +124,9 @@ final class DirectAnswer: Sendable {
         guard let host = pick(excluding: excluded) ?? (excluded.isEmpty ? nil : pick(excluding: [])) else {
             return try await waitForRoom(until: end)
         }
-        let question = TunnelOpening.Question(
+        var question = TunnelOpening.Question(
             operation: ask.operation.rawValue, model: ask.model, stream: ask.stream, account: String(principal.account))
+        (question.traceparent, question.tracestate) = (ask.trace?.parent, ask.trace?.state)
         state.withLock { state in
             state.tries += 1
             state.unreachableSince = nil

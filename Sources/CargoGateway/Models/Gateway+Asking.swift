@@ -47,6 +47,8 @@ extension Gateway {
     func ask(
         _ ask: ModelAsk, _ principal: Principal, _ request: Request, _ context: GatewayContext
     ) async throws -> Asked {
+        var ask = ask
+        ask.trace = Trace(request)
         if !principal.policy.isDurable { return try await askDirectly(ask, principal, context.channel) }
         var idempotency: NewJob.Idempotency?
         if let key = request.headers[GatewayHeader.idempotencyKey], !key.isEmpty, key.utf8.count <= 255 {

@@ -47,7 +47,9 @@ extension Gateway {
                 }
             }
             router.get("\(base)/models") { request, _ in
-                try Answer.json(ModelList(data: entries(for: try caller(request, .read))))
+                let entries = entries(for: try caller(request, .read))
+                guard !isAnthropic(request) else { return try Answer.json(try AnthropicModels.list(entries, request)) }
+                return try Answer.json(ModelList(data: entries))
             }
             router.get("\(base)/models/**") { request, _ in
                 let principal = try caller(request, .read)
@@ -57,10 +59,13 @@ extension Gateway {
                     throw GatewayError(
                         404, "model_not_found", "There is no model '\(id.prefix(256))' here, or no host serves it now.")
                 }
-                return try Answer.json(entry)
+                return isAnthropic(request) ? try Answer.json(AnthropicModels.entry(entry)) : try Answer.json(entry)
             }
         }
     }
+
+    /// Both interfaces list models under the same path; Anthropic's clients say which version they speak.
+    private func isAnthropic(_ request: Request) -> Bool { request.headers[ModelHeader.anthropicVersion] != nil }
 
     func entries(for principal: Principal) -> [ModelEntry] {
         Dictionary(grouping: served(to: principal), by: \.id).map { id, models in

@@ -134,7 +134,7 @@ extension Gateway {
         }
         job.priority = wanted.priority
         if let region = wanted.region { job.constraints = JobRequest.Constraints(region: region) }
-        return try await accept(job, principal).job.key
+        return try await accept(job, principal, trace: Trace(request)).job.key
     }
 
     private func said(by job: Job, _ key: JobKey) async throws -> JSONValue? {

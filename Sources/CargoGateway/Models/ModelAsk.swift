@@ -17,6 +17,8 @@ struct ModelAsk: Sendable {
     var patience: Double
     /// Context tier, by the size of its prompt.
     var tier: Int
+    /// Its client's trace.
+    var trace: Trace?
 
     /// Bytes of a request's body at most: images travel inside.
     static let largestBody = 32 << 20
@@ -94,12 +96,19 @@ struct ModelAsk: Sendable {
     /// The job: found by hosts that serve the model, tried again until one has begun to answer.
     func job(account: Int64, idempotency: NewJob.Idempotency?) throws -> NewJob {
         var claimed = ClaimedJob(id: "", attempt: 0, tier: tier, priority: 50)
-        claimed.request = ModelRequest(operation: operation, model: model, body: body, stream: stream)
+        claimed.request = request
         claimed.timeout = Seconds(patience)
-        return NewJob(
+        var job = NewJob(
             id: nil, account: account, tier: tier, priority: 50, maxAttempts: ModelAsk.attempts, cargo: model, digest: nil,
             requirement: Requirement(model: model, tier: tier), spec: try JobSpec.encode(claimed), metadata: nil, files: [:],
             retention: ModelAsk.retention, idempotency: idempotency)
+        job.trace = trace
+        return job
+    }
+
+    /// As its host gets it.
+    var request: ModelRequest {
+        ModelRequest(operation: operation, model: model, body: body, stream: stream, trace: trace)
     }
 }
 
@@ -109,10 +118,14 @@ enum ModelHeader {
     /// The request's job: who is cut off comes back with it.
     static let job = HTTPField.Name("Longshore-Job")!
     static let timeout = HTTPField.Name("Longshore-Timeout")!
+    /// W3C Trace Context.
+    static let traceParent = HTTPField.Name("traceparent")!
+    static let traceState = HTTPField.Name("tracestate")!
     /// What OpenAI's and Anthropic's clients show as the id of a request.
     static let requestID = HTTPField.Name("X-Request-Id")!
     static let anthropicRequestID = HTTPField.Name("Request-Id")!
     /// Seconds that OpenAI's and Anthropic's clients wait for the next bytes.
     static let stainlessTimeout = HTTPField.Name("X-Stainless-Read-Timeout")!
+    static let anthropicVersion = HTTPField.Name("Anthropic-Version")!
     static let apiKey = HTTPField.Name("X-Api-Key")!
 }

@@ -73,12 +73,14 @@ enum ErrorShape {
         "fine_tuning", "assistants", "threads", "vector_stores", "engines",
     ]
 
-    static func response(_ error: GatewayError, path: String) -> Response {
+    static func response(_ error: GatewayError, _ request: Request) -> Response {
+        let path = request.uri.path
         let parts = path.split(separator: "/", maxSplits: 3).map(String.init)
         switch (parts.first, parts.dropFirst().first) {
         case ("v1", "messages"?),
             ("api", "v1"?) where path.contains("/v1/messages"):
             return AnthropicError.response(error)
+        case ("v1", "models"?) where request.headers[ModelHeader.anthropicVersion] != nil: return AnthropicError.response(error)
         case ("v1", _): return OpenAIError.response(error)
         case ("api", "v1"?) where parts.count > 2 && openAI.contains(parts[2].split(separator: "/").first.map(String.init) ?? ""):
             return OpenAIError.response(error)

@@ -13,7 +13,7 @@ extension PostgresJobStore {
         let key = JobKey(account: job.account, id: id)
         let salt = Data(PooledRandom.bytes(16))
         let detail = TransitionDetail.submitted(
-            payload: AuditChain.commitment(to: job.spec, salt: salt), cargo: job.cargo, digest: job.digest)
+            payload: AuditChain.commitment(to: job.spec, salt: salt), cargo: job.cargo, digest: job.digest, trace: job.trace)
         var first = Transition(
             sequence: 1, at: now, actor: "account:\(job.account)", status: .queued, attempt: 0, host: nil,
             detail: detail, hash: Data())
@@ -101,7 +101,8 @@ extension PostgresJobStore {
         // Groups that yielded nothing for this host are not asked twice.
         var barren: Set<Group> = []
         while true {
-            let groups = try await readyGroups().filter { $0.requirement.fits(ask.capabilities) && !barren.contains($0) }
+            var groups = try await readyGroups().filter { $0.requirement.fits(ask.capabilities) && !barren.contains($0) }
+            if let only = ask.only { groups = try await group(of: only, among: groups).map { [$0] } ?? [] }
             guard !groups.isEmpty else { return nil }
             let ordered = memory.withLock { memory in
                 groups.map { ($0, memory.pass(of: $0.account)) }.sorted {
@@ -116,6 +117,53 @@ extension PostgresJobStore {
                 barren.insert(group)
             }
         }
+    }
+
+    public func offers(_ ask: ClaimAsk, limit: Int) async throws -> [JobRecord] {
+        let groups = try await readyGroups().filter { $0.requirement.fits(ask.capabilities) }.prefix(Self.mostOffered)
+        return try await pool.read { connection in
+            let records = try groups.flatMap { group in
+                try connection.run(
+                    "SELECT \(PostgresRecord.columns) FROM jobs j WHERE ready AND priority = $1 AND account = $2 "
+                        + "AND requirement = $3 ORDER BY id LIMIT $4",
+                    [.int(group.priority), .int(group.account), .text(group.requirement.stored), .int(limit)]
+                ).map { try PostgresRecord.record($0) }
+            }
+            return records.sorted { $0.priority != $1.priority ? $0.priority > $1.priority : $0.key.id < $1.key.id }
+                .prefix(limit).map(\.self)
+        }
+    }
+
+    /// Groups of ready jobs that one look reads at most, the highest priorities first.
+    private static let mostOffered = 64
+
+    /// The group in which a ready job stands.
+    private func group(of id: JobID, among groups: [Group]) async throws -> Group? {
+        let accounts = Set(groups.map(\.account))
+        let found = try await pool.read { connection -> Group? in
+            for account in accounts {
+                let rows = try connection.run(
+                    "SELECT priority, account, requirement FROM jobs WHERE account = $1 AND id = $2 AND ready",
+                    [.int(account), .id(id)])
+                if let row = rows.first {
+                    return Group(
+                        priority: Int(row.int(0) ?? 0), account: row.int(1) ?? 0,
+                        requirement: Requirement(stored: row.text(2) ?? "", avoided: []))
+                }
+            }
+            return nil
+        }
+        return found.flatMap { groups.contains($0) ? $0 : nil }
+    }
+
+    public func spec(of key: JobKey) async throws -> [UInt8] {
+        let spec = try await pool.read { connection -> Data? in
+            try connection.run(
+                "SELECT spec FROM payloads WHERE account = $1 AND id = $2", [.int(key.account), .id(key.id)]
+            ).first?.data(0)
+        }
+        guard let spec else { throw StoreError.notFound }
+        return Array(spec)
     }
 
     /// Ready jobs that differ in nothing a claim looks at.
@@ -165,6 +213,7 @@ extension PostgresJobStore {
     /// Locks the group's oldest job that nobody else is locking, and claims it.
     private func grant(from group: Group, _ ask: ClaimAsk, at seen: Uptime) async throws -> GrantedClaim? {
         let token = RandomText.hexadecimal(bytes: 16)
+        let exact: [PostgresValue] = ask.only.map { [PostgresValue.id($0)] } ?? []
         let avoiding = memory.withLock { memory in
             var requirement = group.requirement
             requirement.avoided = [ask.host]
@@ -191,12 +240,13 @@ extension PostgresJobStore {
             let rows = try connection.run(
                 "WITH picked AS MATERIALIZED (SELECT account, id FROM jobs WHERE ready AND priority = $1 AND account = $2 "
                     + "AND requirement = $3 AND (NOT $4::boolean OR NOT $5::text = ANY (string_to_array(avoided, ','))) "
-                    + "ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED) "
+                    + (ask.only == nil ? "" : "AND id = $6 ") + "ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED) "
                     + "SELECT \(PostgresRecord.columns), p.spec FROM picked JOIN jobs j USING (account, id) "
                     + "JOIN payloads p USING (account, id)",
                 [
-                    .int(group.priority), .int(group.account), .text(group.requirement.stored), .bool(avoiding), .text(ask.host),
-                ])
+                    .int(group.priority), .int(group.account), .text(group.requirement.stored),
+                    .bool(avoiding && ask.only == nil), .text(ask.host),
+                ] + exact)
             guard let row = rows.first else { return nil }
             let record = try PostgresRecord.record(row)
             var claimed = record
