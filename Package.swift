@@ -300,7 +300,8 @@ let package = Package(
             "CargoGatewayTests",
             [
                 "CargoArtifact", "CargoBlobs", "CargoClient", "CargoCoordinator", "CargoGateway", "CargoQueue", "CargoRegistry",
-                "CargoSigning", "CargoStore", "CargoTunnel", "CargoWire", "TestStage", httpTypes, hummingbird, logging, nio, system,
+                "CargoSigning", "CargoStore", "CargoTunnel", "CargoWire", "TestStage", httpTypes, hummingbird, logging, nio,
+                system,
                 .product(name: "AsyncHTTPClient", package: "async-http-client"),
                 .product(name: "NIOHTTP1", package: "swift-nio"),
             ]),
