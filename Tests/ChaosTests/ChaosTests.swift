@@ -54,7 +54,7 @@ import Testing
         #expect(code == 0 && text.contains("held    no two attempts overlap"), "\(text)")
     }
 
-    @Test(.timeLimit(.minutes(4)))
+    @Test(.timeLimit(.minutes(10)))
     func streamsEndWhateverHostsDie() throws {
         let (code, text) = try run("chaos-streams", "10", "--clients", "16", "--hosts", "3", "--every", "1.5")
         #expect(code == 0 && text.contains("held    no job, lease or request is left open"), "\(text)")
@@ -67,7 +67,7 @@ import Testing
     }
 
     /// The script installs its wheel below the build folder at the first run.
-    @Test(.timeLimit(.minutes(4)))
+    @Test(.timeLimit(.minutes(10)))
     func theDocumentAllowsWhateverIsAnswered() throws {
         let (code, text) = try run("schemathesis", "--examples", "8")
         #expect(code == 0, "\(text)")
