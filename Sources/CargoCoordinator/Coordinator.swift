@@ -198,7 +198,8 @@ extension Coordinator {
         var name = [CChar](repeating: 0, count: 256)
         guard gethostname(&name, name.count - 1) == 0 else { return address }
         let text = String(decoding: name.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
-        return "http://\(text)\(address[colon...])"
+        let scheme = address.prefix { $0 != ":" }
+        return "\(scheme)://\(text)\(address[colon...])"
     }
 }
 

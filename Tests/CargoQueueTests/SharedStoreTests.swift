@@ -130,29 +130,6 @@ struct SharedStoreTests {
         }
     }
 
-    /// What the old server acknowledged last may be missing on its successor: leases of before are void there.
-    @Test(.timeLimit(.minutes(3))) func aFailoverEndsTheLeasesOfTheServerBefore() async throws {
-        let cluster = try PostgresCluster.shared.get()
-        let database = try cluster.database()
-        let before = try PostgresJobStore(url: database)
-        let key = try await submitted(before)
-        let claim = try #require(try await before.claim(ask))
-        _ = try await before.renew(key.id, claim.lease)
-        before.close()
-        let standby = try cluster.promotedCopy(of: database)
-        defer { standby.stop() }
-        let after = try PostgresJobStore(url: standby.url)
-        defer { after.close() }
-        #expect(after.generation != claim.lease.generation)
-        await #expect(throws: StoreError.leaseLost) { _ = try await after.renew(key.id, claim.lease) }
-        await #expect(throws: StoreError.leaseLost) {
-            _ = try await after.report(key.id, claim.lease, .finished(ExitReport(exitCode: 0), error: nil), AttemptEnd())
-        }
-        // The job is nobody else's until its lease has had its time.
-        #expect(try await after.job(key).0.state.status == .provisioning)
-        #expect(try await after.claim(ask) == nil)
-    }
-
     @Test(arguments: [
         ("GET", "/peer/jobs/1/logs/1?account=2", [UInt8](), 0),
         ("POST", "/peer/jobs/1/logs/1?account=1", [], 0),
