@@ -57,7 +57,13 @@ public final class DirectRequests: Sendable {
 
     /// A host of this model has room for one more.
     func freed(_ model: String) {
-        let bell = state.withLock { state in state.waiting[model]?.first }
+        // It leaves the line with its ring: the next room is for the next one.
+        let bell = state.withLock { state -> Doorbell? in
+            guard let bell = state.waiting[model]?.removeFirst() else { return nil }
+            if state.waiting[model]?.isEmpty == true { state.waiting[model] = nil }
+            state.waitingCount -= 1
+            return bell
+        }
         bell?.ring(.work)
     }
 
