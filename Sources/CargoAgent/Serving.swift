@@ -15,6 +15,8 @@ struct Serving: Sendable {
     static let mostRequests = 256
     /// Seconds that one claim waits: a model that comes or goes is known at the coordinator after that.
     static let longPoll = 10.0
+    /// The same while a model is full.
+    static let shortPoll = 0.25
 
     let session: HostSession
     let identity: HostIdentity
@@ -66,7 +68,10 @@ struct Serving: Sendable {
     }
 
     private func claimAndAnswer(_ offered: [ServedModel], _ room: ServingRoom) async {
-        let claim = await claim(offered, wait: Serving.longPoll)
+        // A claim says how busy each model is as it is made: one that was made while a model was full would leave requests for it
+        // unseen for as long as it waits.
+        let isFull = offered.contains { $0.active >= $0.slots }
+        let claim = await claim(offered, wait: isFull ? Serving.shortPoll : Serving.longPoll)
         guard let (claim, at) = claim, let model = claim.job.request?.model else { return room.cameBack() }
         if draining.isOpen {
             room.cameBack()
