@@ -53,7 +53,7 @@ public struct AgentConfiguration: Sendable {
     /// Where it stands, and whose law holds there: filters of jobs.
     public var region: String?
     public var jurisdiction: String?
-    /// The largest prompts that it takes (1 to 4, DESIGN.md section 7); nil takes all.
+    /// The largest prompts that it takes (1 to 4); nil takes all.
     public var maxContextTier: Int?
 
     /// How long running jobs may take to end once the agent was told to.

@@ -3,7 +3,7 @@ import CargoFiles
 import FoundationEssentials
 import SystemPackage
 
-/// What a paired host keeps: who it is at which coordinator. Its own token, never a key of an account (RULES.md 2).
+/// What a paired host keeps: who it is at which coordinator. Its own token, never a key of an account (docs/rules.md 2).
 struct HostCredential: Hashable, Sendable, Codable {
     var coordinator: String
     var id: String

@@ -4,7 +4,7 @@ import CargoWire
 import FoundationEssentials
 import SystemPackage
 
-/// The host's Ed25519 key, made at its first start (RULES.md 2): who signs this host's registrations and outcomes, and its
+/// The host's Ed25519 key, made at its first start (docs/rules.md 2): who signs this host's registrations and outcomes, and its
 /// sealing key.
 struct HostIdentity: Sendable {
     private let key: SigningKey

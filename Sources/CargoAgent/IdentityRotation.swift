@@ -6,7 +6,7 @@ import CargoWire
 import FoundationEssentials
 import SystemPackage
 
-/// Gives this host a new identity key, signed by the old one (RULES.md 2): it stays the host that it was, with its groups
+/// Gives this host a new identity key, signed by the old one (docs/rules.md 2): it stays the host that it was, with its groups
 /// and its tokens' place, and outcomes signed before stay verifiable under the key that they name.
 public enum IdentityRotation {
     private static let next = "host.key.next"

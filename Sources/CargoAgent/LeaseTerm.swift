@@ -1,7 +1,7 @@
 import CargoWire
 
 /// When a lease must be renewed, and when its work must stop: the host's own clock decides, which runs through sleep
-/// (RULES.md 11). Pure: instants in, instants out.
+/// (docs/rules.md 11). Pure: instants in, instants out.
 struct LeaseTerm: Sendable {
     typealias Instant = ContinuousClock.Instant
 

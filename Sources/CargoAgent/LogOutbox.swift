@@ -1,7 +1,7 @@
 import CargoClient
 import CargoWire
 
-/// An attempt's log on its way: kept until the coordinator has it on disk (RULES.md 12). Pure.
+/// An attempt's log on its way: kept until the coordinator has it on disk (docs/rules.md 12). Pure.
 struct LogOutbox: Sendable {
     private struct Piece: Sendable {
         var stream: LogChunk.Stream

@@ -1,9 +1,9 @@
-/// How a cargo runs (DESIGN.md section 1).
+/// How a cargo runs.
 public enum CargoKind: String, Sendable, Codable, CaseIterable {
     case process, container, gguf, onnx, wasm, engine
 }
 
-/// How input and output travel between a job and its cargo (DESIGN.md section 6).
+/// How input and output travel between a job and its cargo.
 public enum CargoInterface: String, Sendable, Codable, CaseIterable {
     case files
     case stdioJSONL = "stdio-jsonl"

@@ -1,4 +1,4 @@
-/// `publisher/name`, ASCII, compared byte for byte (RULES.md 1).
+/// `publisher/name`, ASCII, compared byte for byte (docs/rules.md 1).
 ///
 /// Each half is an OCI path component (distribution specification, "Pulling manifests"): lower-case
 /// letters and digits, with single `.`, `_`, `-` between them, at most 64 bytes.

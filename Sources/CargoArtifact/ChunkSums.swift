@@ -1,4 +1,4 @@
-/// SHA-256 sums of a blob's consecutive pieces: for ranges, resume and repair, never in place of its whole digest (RULES.md 6).
+/// SHA-256 sums of a blob's consecutive pieces: for ranges, resume and repair, never in place of its whole digest (docs/rules.md 6).
 public struct ChunkSums: Hashable, Sendable {
     /// Bytes of a piece where nothing else is said.
     public static let defaultPieceSize: Int64 = 16 << 20

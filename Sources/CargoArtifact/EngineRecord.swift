@@ -1,4 +1,4 @@
-/// Which engine ran a cargo's model or module, and what of its host it stood on: a part of a signed outcome (RULES.md 26).
+/// Which engine ran a cargo's model or module, and what of its host it stood on: a part of a signed outcome (docs/rules.md 26).
 public struct EngineRecord: Hashable, Sendable, Codable {
     /// A program or folder of the host that its owner granted to the engine.
     public struct Program: Hashable, Sendable, Codable {

@@ -73,7 +73,7 @@ public struct ImageIndex: Hashable, Sendable, Codable {
     }
 }
 
-/// The media types of a cargo (DESIGN.md section 4).
+/// The media types of a cargo.
 public enum MediaType {
     public static let imageIndex = "application/vnd.oci.image.index.v1+json"
     public static let imageManifest = "application/vnd.oci.image.manifest.v1+json"

@@ -37,7 +37,7 @@ public struct Resources: Hashable, Sendable, Codable {
         self.gpu = gpu
     }
 
-    /// The lesser of both in every field: a job may lower what its cargo asks for, never raise it (RULES.md 4).
+    /// The lesser of both in every field: a job may lower what its cargo asks for, never raise it (docs/rules.md 4).
     public func lowered(by other: Resources) -> Resources {
         func least<Value: Comparable>(_ left: Value?, _ right: Value?) -> Value? {
             guard let left else { return right }

@@ -9,7 +9,7 @@ public struct StrictJSONFailure: Error, Hashable, Sendable, CustomStringConverti
     public var description: String { "the JSON is refused at byte \(offset): \(reason)" }
 }
 
-/// The door for JSON that others wrote (RULES.md 1): RFC 8259 without its freedoms.
+/// The door for JSON that others wrote (docs/rules.md 1): RFC 8259 without its freedoms.
 ///
 /// Two readers that disagree about one text (which of two equal keys counts, how a broken character is
 /// read) let signed bytes mean two things. So duplicate keys, invalid UTF-8, lone surrogates, numbers

@@ -4,7 +4,7 @@ public import CargoWire
 internal import FoundationEssentials
 
 extension JobAudit {
-    /// What a host signed at the end of an attempt (RULES.md 3), held against the trail.
+    /// What a host signed at the end of an attempt (docs/rules.md 3), held against the trail.
     public struct Attested: Hashable, Sendable {
         /// Of the transition.
         public var sequence: Int64

@@ -1,6 +1,6 @@
 public import CargoWire
 
-/// The exit codes of programs that run a cargo here or elsewhere (DESIGN.md section 2).
+/// The exit codes of programs that run a cargo here or elsewhere.
 public enum ProgramExit {
     public static let failed: Int32 = 1
     public static let wrongUsage: Int32 = 2

@@ -7,7 +7,7 @@ import SystemPackage
     import Glibc
 #endif
 
-/// The data folder of one coordinator: one process owns it at a time, on a local file system (RULES.md 13).
+/// The data folder of one coordinator: one process owns it at a time, on a local file system (docs/rules.md 13).
 final class DataFolder: Sendable {
     let path: FilePath
     private let folder: Folder

@@ -141,7 +141,7 @@ extension ContainerBody {
         return config
     }
 
-    /// Names that neither a job nor an image may set (RULES.md 4): they steer the loader, the GPU runtime or us.
+    /// Names that neither a job nor an image may set (docs/rules.md 4): they steer the loader, the GPU runtime or us.
     static func isReserved(_ name: some StringProtocol) -> Bool {
         name == "PATH" || ["LD_", "CARGO_", "NVIDIA_", "LLAMA_ARG_"].contains { name.hasPrefix($0) }
     }

@@ -36,7 +36,7 @@ public struct BundledImage: Hashable, Sendable {
 
 /// A docker-archive made on its way: what `docker load` takes from every version on, while only the newest take OCI layouts.
 ///
-/// `manifest.json`, the config and the layers, no tags (RULES.md 22): the image is found by its id alone. Nothing is
+/// `manifest.json`, the config and the layers, no tags (docs/rules.md 22): the image is found by its id alone. Nothing is
 /// written to a disk in between; layers go as they are, and the engine unpacks and checks them against the config.
 struct DockerArchive: Sendable {
     private struct Item: Encodable {

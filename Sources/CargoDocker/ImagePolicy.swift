@@ -1,6 +1,6 @@
 public import CargoArtifact
 
-/// Which images an owner lets strangers name (RULES.md 4, 22).
+/// Which images an owner lets strangers name (docs/rules.md 4, 22).
 ///
 /// A pattern is `REGISTRY/PATH[:TAG]` as `ImageReference` writes it, with `*` for any text within; `local:PATTERN` also
 /// lets an image of that name be used as it lies on this host, without asking any registry. An image that the owner

@@ -4,7 +4,7 @@ internal import FoundationEssentials
 public import SystemPackage
 
 /// The owner's logins as `docker login` left them in `config.json`, read only where the owner says so and never for
-/// strangers' jobs (RULES.md 22).
+/// strangers' jobs (docs/rules.md 22).
 public struct RegistryCredentials: Sendable {
     private struct ConfigFile: Decodable {
         struct Entry: Decodable {

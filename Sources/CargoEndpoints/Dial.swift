@@ -8,7 +8,7 @@ public enum Dial: Sendable {
     case tcp(host: String, port: Int)
     case unix(FilePath)
     /// Hands over a connected stream socket, which is the caller's no more: for sockets that must be opened and whose peer must be
-    /// checked in a way of their own (RULES.md 19).
+    /// checked in a way of their own (docs/rules.md 19).
     case connect(@Sendable () async throws -> CInt)
 
     /// What the request's `Host` says.

@@ -5,7 +5,7 @@ internal import Glibc
 ///
 /// Nothing is configured: a program that listens on one of the usual ports of the loopback, belongs to the agent's own user or to root
 /// and answers as a model server does, is one. Another user's server could read what strangers ask, so it is left alone until the
-/// owner of this host attaches it by its address (RULES.md 25).
+/// owner of this host attaches it by its address (docs/rules.md 25).
 public actor EndpointService: ModelService {
     /// Ollama's, LM Studio's, llama-server's, vLLM's.
     public static let usualPorts = [11434, 1234, 8080, 8000]

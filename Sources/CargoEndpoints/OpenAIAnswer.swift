@@ -5,7 +5,7 @@ internal import FoundationEssentials
 /// One JSON object of an answer in OpenAI's shape: the whole of it, or one event of a stream.
 ///
 /// It is read to know that it is JSON, what it took and whether it is an error, and goes on as it came, unless it says what no
-/// client may know: what was cached (RULES.md 21).
+/// client may know: what was cached (docs/rules.md 21).
 struct OpenAIAnswer {
     /// Empty for an event that the client did not ask for.
     let bytes: [UInt8]

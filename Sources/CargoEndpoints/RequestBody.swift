@@ -43,7 +43,7 @@ struct RequestBody {
             fields["stream_options"] = .object(["include_usage": .bool(true)])
         }
         if operation == .images { fields["response_format"] = .string("b64_json") }
-        // No prompt cache crosses accounts (RULES.md 21): vLLM keeps them apart by a salt, llama-server does without.
+        // No prompt cache crosses accounts (docs/rules.md 21): vLLM keeps them apart by a salt, llama-server does without.
         switch dialect {
         case .vLLM where operation == .chat || operation == .completions: fields["cache_salt"] = .string("account:" + account)
         case .llamaCpp where operation == .chat || operation == .completions: fields["cache_prompt"] = .bool(false)

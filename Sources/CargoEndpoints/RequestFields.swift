@@ -1,7 +1,7 @@
 internal import CargoArtifact
 internal import CargoWire
 
-/// Which fields of a request a model server may see (RULES.md 20).
+/// Which fields of a request a model server may see (docs/rules.md 20).
 ///
 /// What is not named here is left out: a server's private fields choose slots, cached prompts, adapters and templates, and those
 /// are not a client's to choose. What is named has a type and a bound; what breaks one is refused, never cut.

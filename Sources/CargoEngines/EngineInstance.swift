@@ -10,7 +10,7 @@ internal import SystemPackage
 
 /// One running engine with one model: started confined, probed until it answers, asked over its socket, ended.
 final class EngineInstance: Sendable {
-    /// Bytes of what the engine said last that are kept for its owner; never a job's (RULES.md 21).
+    /// Bytes of what the engine said last that are kept for its owner; never a job's (docs/rules.md 21).
     static let tailBytes = 16 << 10
     /// All that it says is read, for its owner wants the end of it; only a flood waits, because an engine that waits in its own
     /// `write` holds up every request.

@@ -5,7 +5,7 @@ public import SystemPackage
 
 /// The engines that this host's owner has added, in the order in which they are tried: a file of the owner's alone.
 ///
-/// Whatever of this host an engine may see stands here, and nowhere in a cargo (RULES.md 21).
+/// Whatever of this host an engine may see stands here, and nowhere in a cargo (docs/rules.md 21).
 public struct EngineList: Hashable, Sendable, Codable {
     /// One engine and what its owner grants it.
     public struct Entry: Hashable, Sendable, Codable {

@@ -18,7 +18,7 @@ struct AccessMiddleware: RouterMiddleware {
         let start = ContinuousClock.now
         var response = try await next(request, context)
         var entry = AccessLog.Entry(
-            at: .now(), method: request.method.rawValue, route: context.endpointPath, status: response.status.code,
+            at: .now(), method: request.method.rawValue, route: AccessMiddleware.route(context), status: response.status.code,
             milliseconds: 0, bytes: 0, request: AccessMiddleware.name(of: request, context))
         entry.key = Credentials.token(of: request).flatMap(directory.authenticate)?.keyID
         entry.job = response.headers[ModelHeader.job]
@@ -44,6 +44,11 @@ struct AccessMiddleware: RouterMiddleware {
             entry.isCut = false
         }
         return response
+    }
+
+    /// The router calls what no route answers by a word.
+    private static func route(_ context: GatewayContext) -> String? {
+        context.endpointPath.flatMap { $0.hasPrefix("/") ? $0 : nil }
     }
 
     /// The client's own name for the request where it is a short word, else one of ours.

@@ -5,7 +5,7 @@ public import SystemPackage
     import Glibc
 #endif
 
-/// Keeps room on the data folder's disk for the state changes of jobs that were accepted (RULES.md 15).
+/// Keeps room on the data folder's disk for the state changes of jobs that were accepted (docs/rules.md 15).
 ///
 /// It is asked before each write, with what the writes under way will still take: what is new stops at the reserve,
 /// outputs and logs of running jobs at half of it; heartbeats and ends are never asked.

@@ -49,7 +49,7 @@ extension Gateway {
                 accounts: queue.directory.accountCount, direct: direct.counts))
     }
 
-    /// What a key without the scope `admin` sees: its own account, nothing that others do (RULES.md 17).
+    /// What a key without the scope `admin` sees: its own account, nothing that others do (docs/rules.md 17).
     private func ownFigures(_ principal: Principal) async throws -> MetricFigures {
         let view = try await queue.store.queueView(of: principal.account, job: nil)
         let waiting = view.groups.filter { $0.status == .queued }

@@ -4,7 +4,7 @@ import CargoWire
 import Hummingbird
 
 /// `GET /jobs/{id}/placement`: which hosts were left out by which filter, and how the rest scored; of hosts that the caller
-/// may see, and no others (RULES.md 17).
+/// may see, and no others (docs/rules.md 17).
 extension Gateway {
     private struct Answered: Encodable {
         struct Host: Encodable {

@@ -141,7 +141,7 @@ extension Gateway {
         return path
     }
 
-    /// A browser must save it, never show it (RULES.md 25); the name is reduced to what needs no quoting.
+    /// A browser must save it, never show it (docs/rules.md 25); the name is reduced to what needs no quoting.
     static func attachment(_ path: String) -> String {
         let name = path.split(separator: "/").last.map(String.init) ?? "output"
         let safe = String(

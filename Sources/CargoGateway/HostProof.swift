@@ -4,7 +4,7 @@ import CargoWire
 import Crypto
 import FoundationEssentials
 
-/// A host that brings a public key must show that it holds the private one (RULES.md 2): a DSSE envelope over its
+/// A host that brings a public key must show that it holds the private one (docs/rules.md 2): a DSSE envelope over its
 /// registration, checked over the stored bytes before they are parsed.
 enum HostProof {
     static let payloadType = "application/vnd.longshore.host-registration.v1+json"

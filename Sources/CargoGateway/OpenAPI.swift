@@ -16,6 +16,8 @@ enum OpenAPI {
         var query: [(String, JSONValue)] = []
         var headers: [(String, JSONValue)] = []
         var body: Content?
+        /// Without a body it means its defaults.
+        var isBodyOptional = false
         var success: (status: Int, content: Content?)
         /// Needs no key.
         var isOpen = false
@@ -92,7 +94,8 @@ enum OpenAPI {
         if operation.isOpen { fields["security"] = .array([]) }
         if let content = operation.body {
             // No bytes are bytes too: an empty file.
-            fields["requestBody"] = .object(["required": .bool(content.type != Content.bytes.type), "content": body(content)])
+            let isNeeded = content.type != Content.bytes.type && !operation.isBodyOptional
+            fields["requestBody"] = .object(["required": .bool(isNeeded), "content": body(content)])
         }
         return .object(fields)
     }
@@ -202,7 +205,8 @@ enum OpenAPI {
             Operation(
                 method: "POST", path: "/hosts/heartbeat", summary: "How a host is", body: free, success: (200, free)),
             Operation(
-                method: "POST", path: "/hosts/rotate", summary: "New credentials of a host", body: free, success: (200, free)),
+                method: "POST", path: "/hosts/rotate", summary: "New credentials of a host", body: free, isBodyOptional: true,
+                success: (200, free)),
             Operation(
                 method: "POST", path: "/hosts/pairings", summary: "Ask to be let in without a key", body: free,
                 success: (201, free)),
@@ -228,7 +232,7 @@ enum OpenAPI {
             Operation(
                 method: "POST", path: "/groups/{group}/invites", summary: "Invite",
                 body: .json(OpenAPISchemas.request(["seconds": OpenAPISchemas.seconds, "uses": OpenAPISchemas.integer(1, 500)])),
-                success: (201, free)),
+                isBodyOptional: true, success: (201, free)),
             Operation(method: "POST", path: "/groups/{group}/leave", summary: "Leave a group", success: (204, nil)),
             Operation(
                 method: "DELETE", path: "/groups/{group}/members/{member}", summary: "Remove a member", success: (204, nil)),
@@ -247,7 +251,7 @@ enum OpenAPI {
             Operation(method: "DELETE", path: "/keys/{key}", summary: "Revoke a key", success: (204, nil)),
             Operation(
                 method: "POST", path: "/keys/{key}/rotate", summary: "Give a key a new secret",
-                body: .json(OpenAPISchemas.request(["overlap": OpenAPISchemas.seconds])),
+                body: .json(OpenAPISchemas.request(["overlap": OpenAPISchemas.seconds])), isBodyOptional: true,
                 success: (200, .json(OpenAPISchemas.reference("Key")))),
             Operation(
                 method: "GET", path: "/keys/{key}/usage", summary: "What a key used, by model",

@@ -223,7 +223,7 @@ struct JobIntake: Sendable {
         return try target(of: request, reference.description, cargo)
     }
 
-    /// A job on a cargo sets no more than its manifest lets it (RULES.md 4).
+    /// A job on a cargo sets no more than its manifest lets it (docs/rules.md 4).
     private func target(
         of request: JobRequest, _ name: String, _ cargo: RegistryIndex.KnownCargo
     ) throws -> Runnable {
@@ -319,7 +319,7 @@ struct JobIntake: Sendable {
         return claimed
     }
 
-    /// The context tier of an input by its Unicode scalars (DESIGN.md section 7).
+    /// The context tier of an input by its Unicode scalars.
     static func tier(of input: JSONValue?) -> Int {
         switch scalars(input ?? .null) {
         case ...1500: 1

@@ -35,7 +35,7 @@ public struct SignatureOptions: Sendable {
     }
 }
 
-/// Turns a source folder into an archive (DESIGN.md section 4). The same source gives the same bytes.
+/// Turns a source folder into an archive. The same source gives the same bytes.
 public struct CargoPacker: Sendable {
     public let source: FilePath
     /// Suspicious paths that are packed all the same.

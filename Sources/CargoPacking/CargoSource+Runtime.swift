@@ -19,7 +19,7 @@ extension CargoSource {
         }
     }
 
-    /// Names that would change how a program is loaded, or that the runtime sets itself (RULES.md 4).
+    /// Names that would change how a program is loaded, or that the runtime sets itself (docs/rules.md 4).
     private static func checkName(_ name: String, _ value: YAMLValue) throws {
         let bytes = Array(name.utf8)
         let isName = bytes.allSatisfy { (65...90).contains($0) || (97...122).contains($0) || (48...57).contains($0) || $0 == 95 }

@@ -1,4 +1,4 @@
-/// Files that belong to nobody else: `pack` names and refuses them unless it is asked for them (RULES.md 9).
+/// Files that belong to nobody else: `pack` names and refuses them unless it is asked for them (docs/rules.md 9).
 enum Secrets {
     /// Why a name is suspicious; nil when it is not.
     static func reason(name: String) -> String? {

@@ -6,7 +6,7 @@ import Synchronization
 ///
 /// An item that refuses takes nothing of the others back: most refuse before they write anything; when one refuses
 /// after a write, the batch is rolled back and run again with a savepoint for each. Callers go on only after the COMMIT; when it fails, or a statement's failure ended the transaction, every item of the batch fails and
-/// nothing of it was kept (RULES.md 13).
+/// nothing of it was kept (docs/rules.md 13).
 final class GroupCommit: @unchecked Sendable {
     // @unchecked: `queue` and `stopped` are touched only between `condition.lock()` and `unlock()`.
 

@@ -3,7 +3,7 @@ import CargoWire
 /// What the one process that owns a SQLite store keeps in memory: queued jobs in claim order, leases, hosts seen.
 ///
 /// All of it follows from the rows, so a restart rebuilds it. Lease deadlines live only here: a restart gives every
-/// lease its full time again (RULES.md 11). Its bounds are those of the rows it mirrors.
+/// lease its full time again (docs/rules.md 11). Its bounds are those of the rows it mirrors.
 struct HotState {
     struct LiveLease {
         var key: JobKey

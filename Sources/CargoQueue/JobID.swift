@@ -84,7 +84,7 @@ public struct JobID: Hashable, Sendable, Comparable, CustomStringConvertible {
     }
 }
 
-/// Names one job of one account: no key anywhere leaves the account out (RULES.md 17).
+/// Names one job of one account: no key anywhere leaves the account out (docs/rules.md 17).
 public struct JobKey: Hashable, Sendable {
     public let account: Int64
     public let id: JobID

@@ -64,7 +64,7 @@ public struct TransitionDetail: Hashable, Sendable, Codable {
     public var exit: ExitReport?
     public var error: JobError?
     public var note: String?
-    /// Salted digest of the payload, on the first row (RULES.md 18).
+    /// Salted digest of the payload, on the first row (docs/rules.md 18).
     public var payload: String?
     public var cargo: String?
     public var digest: String?
@@ -163,7 +163,7 @@ public struct NewJob: Sendable {
     /// Where it stands in its client's trace.
     public var trace: Trace?
 
-    /// The scope of an `Idempotency-Key`: the same key and body give the same job (RULES.md 17).
+    /// The scope of an `Idempotency-Key`: the same key and body give the same job (docs/rules.md 17).
     public struct Idempotency: Sendable {
         public var operation: String
         public var key: String

@@ -73,7 +73,7 @@ public struct AttemptEnd: Sendable {
 /// Jobs, leases and their audit trail, durable: what a call returned is on disk.
 ///
 /// Implementations pass one conformance suite. Every write of a host matches its whole lease and the job's state in
-/// the statement that writes (RULES.md 10).
+/// the statement that writes (docs/rules.md 10).
 public protocol JobStore: Sendable {
     /// Rises when the store is restored from a copy or fails over: leases of another generation are void.
     var generation: Int { get }

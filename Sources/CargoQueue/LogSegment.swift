@@ -23,7 +23,7 @@ struct LogPiece: Sendable {
 ///
 /// A record is 20 bytes of head (length, stream, offset, CRC-32 of all of it) and its bytes, at most 64 KiB. A tail
 /// that a crash tore is recognised by its checksum and cut when the segment is opened for writing again; the host
-/// still has those bytes, because it was never told that they are durable (RULES.md 12).
+/// still has those bytes, because it was never told that they are durable (docs/rules.md 12).
 final class LogSegment: Sendable {
     static let headLength = 20
     static let largestRecord = 65536

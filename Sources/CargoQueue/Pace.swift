@@ -100,7 +100,7 @@ final class Pace: Sendable {
                     && requirement.fits(host.capabilities)
             }
             if isAnyoneFit { return nil }
-            // Hosts that the job's account may not know of are not even counted (RULES.md 17).
+            // Hosts that the job's account may not know of are not even counted (docs/rules.md 17).
             let hosts = state.hosts.values.filter {
                 $0.at.advanced(bySeconds: memorySeconds) > now && requirement.isVisible(to: $0.capabilities)
             }

@@ -3,7 +3,7 @@ import Crypto
 import FoundationEssentials
 import Synchronization
 
-/// Hosts that ask to be let in without a key: a code that a person reads from one screen and types at another (RULES.md 27).
+/// Hosts that ask to be let in without a key: a code that a person reads from one screen and types at another (docs/rules.md 27).
 public final class Pairings: Sendable {
     /// Why nothing came of it.
     public enum Refused: Error, Hashable, Sendable {

@@ -2,7 +2,7 @@ internal import CargoDocker
 public import CargoSandbox
 
 extension ContainerSettings {
-    /// What this host's container engine is, asked just now, and which published escapes its parts have (RULES.md 22).
+    /// What this host's container engine is, asked just now, and which published escapes its parts have (docs/rules.md 22).
     public func examine() async -> Doctor.Finding {
         let name = "containers"
         do {

@@ -6,7 +6,7 @@ enum JobEnvironment {
     static let socket = "/job/run/" + socketName
     static let socketName = "cargo.sock"
 
-    /// Names that decide how programs are loaded, found and confined: a job may never set them (RULES.md 4).
+    /// Names that decide how programs are loaded, found and confined: a job may never set them (docs/rules.md 4).
     static func isReserved(_ name: String) -> Bool {
         name == "PATH" || ["LD_", "CARGO_", "NVIDIA_", "LLAMA_ARG_"].contains { name.hasPrefix($0) }
     }

@@ -45,7 +45,7 @@ public final class ServingJob: Sendable {
     /// A new connection to the socket that the cargo listens on, non-blocking and close-on-exec; the caller closes it. Nil while nobody listens.
     ///
     /// The socket is opened at its folder without following a link, and whoever listens must be a process of this very job
-    /// (RULES.md 19): a name that leads anywhere else, or a socket that someone else listens on, is refused.
+    /// (docs/rules.md 19): a name that leads anywhere else, or a socket that someone else listens on, is refused.
     public func connect() throws -> CInt? {
         var peer: CInt = 0
         let line = clinux_connect_beside(folder.descriptor.rawValue, JobEnvironment.socketName, &peer)

@@ -3,7 +3,7 @@ import Glibc
 /// The user id of this host under which one job runs, held until the last reference goes.
 ///
 /// A supervisor that is root gives every running job an id of its own, so that jobs share no files, limits or
-/// signals with each other or with the store (RULES.md 7). An ordinary user's jobs run as that user.
+/// signals with each other or with the store (docs/rules.md 7). An ordinary user's jobs run as that user.
 public final class JobUser: Sendable {
     /// Above everything that distributions, systemd and container managers hand out (systemd's UIDS-GIDS document).
     static let first: UInt32 = 0x7000_0000

@@ -25,7 +25,7 @@ struct LaunchPlanner {
     /// joined its cgroups.
     static let namespaces = Namespaces.user | Namespaces.mount | Namespaces.pid | Namespaces.ipc | Namespaces.uts
 
-    /// DESIGN.md section 6: sources, cgroup, identity, mounts, pivot, cgroup namespace, rights given up, command.
+    /// Sources, cgroup, identity, mounts, pivot, cgroup namespace, rights given up, command.
     func plan() -> LaunchPlan {
         var root = RootPlanner(spec: spec, host: host)
         let building = root.steps()

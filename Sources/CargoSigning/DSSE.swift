@@ -34,7 +34,7 @@ public struct DSSEEnvelope: Hashable, Sendable, Codable {
     public func json() throws -> [UInt8] { try CanonicalJSON.encode(self) }
 }
 
-/// Signing and checking of bytes with a type: every signature that Longshore makes is one of these (RULES.md 1).
+/// Signing and checking of bytes with a type: every signature that Longshore makes is one of these (docs/rules.md 1).
 ///
 /// The type is part of what is signed, so a signature for one purpose never serves another.
 public enum DSSE {

@@ -5,7 +5,7 @@ internal import enum Crypto.Curve25519
 internal import enum Crypto.P256
 internal import struct Crypto.SHA256
 
-/// The kinds of keys that sign (DESIGN.md section 4).
+/// The kinds of keys that sign.
 public enum KeyType: String, Sendable, Codable, CaseIterable {
     case ed25519
     /// ECDSA on NIST P-256 with SHA-256.
@@ -19,7 +19,7 @@ public struct KeyFailure: Error, Hashable, Sendable, CustomStringConvertible {
     public init(_ description: String) { self.description = description }
 }
 
-/// A public key. Two that are equal are the same point on the same curve, however they were written (RULES.md 1).
+/// A public key. Two that are equal are the same point on the same curve, however they were written (docs/rules.md 1).
 public struct PublicKey: Hashable, Sendable {
     public let type: KeyType
     /// SubjectPublicKeyInfo: of one point there is one such encoding here.

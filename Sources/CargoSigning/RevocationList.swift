@@ -89,7 +89,7 @@ extension TrustPolicy {
         }
     }
 
-    /// Refuses while a list that the policy names is missing, wrong or past its time (RULES.md 5).
+    /// Refuses while a list that the policy names is missing, wrong or past its time (docs/rules.md 5).
     func checkRevocations(now: Int64) throws {
         if let revocationFailure { throw revocationFailure }
         guard revocations.count == revocationSources.count else {

@@ -2,7 +2,7 @@ internal import Crypto
 internal import FoundationEssentials
 public import SystemPackage
 
-/// A host's X25519 key (RFC 7748): what is sealed to it is opened on that host alone (RULES.md 2).
+/// A host's X25519 key (RFC 7748): what is sealed to it is opened on that host alone (docs/rules.md 2).
 public struct SealingKey: Sendable {
     /// The payload type of the statement by which a host's identity vouches for it.
     public static let statementType = "application/vnd.longshore.host-sealing-key.v1+json"

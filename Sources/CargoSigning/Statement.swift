@@ -4,7 +4,7 @@ public import CargoArtifact
 public struct ReleaseClaims: Hashable, Sendable {
     public var name: String
     public var version: String
-    /// Rises with every release of a name, so that an old one cannot be passed off as the newest (RULES.md 5).
+    /// Rises with every release of a name, so that an old one cannot be passed off as the newest (docs/rules.md 5).
     public var counter: Int64
     /// Seconds since 1970 after which the signature counts no more.
     public var expires: Int64?

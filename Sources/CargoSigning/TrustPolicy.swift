@@ -9,7 +9,7 @@ public struct TrustFailure: Error, Hashable, Sendable, CustomStringConvertible {
     public init(_ description: String) { self.description = "trust policy: " + description }
 }
 
-/// Which keys may sign which names (DESIGN.md section 4, `trust.json`). What it does not allow is refused.
+/// Which keys may sign which names (`trust.json`). What it does not allow is refused.
 public struct TrustPolicy: Hashable, Sendable {
     /// Keys of which `threshold` distinct ones must have signed a cargo whose name fits one of `names`.
     public struct Rule: Hashable, Sendable {
@@ -68,7 +68,7 @@ public struct TrustPolicy: Hashable, Sendable {
     public var revocationSources: [RevocationSource] = []
     /// What the sources gave when the policy was loaded.
     public internal(set) var revocations: [RevocationList] = []
-    /// Why a source gave nothing: then everything is refused (RULES.md 5).
+    /// Why a source gave nothing: then everything is refused (docs/rules.md 5).
     public internal(set) var revocationFailure: Refusal?
 
     public init(rules: [Rule] = [], revokedKeys: Set<Digest> = [], revokedDigests: Set<Digest> = []) {

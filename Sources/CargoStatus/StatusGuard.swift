@@ -1,4 +1,4 @@
-/// Who may see the status (RULES.md 25). Pure.
+/// Who may see the status (docs/rules.md 25). Pure.
 ///
 /// The loopback alone guards nothing: any page in the owner's browser can send requests there, under names of its own (DNS rebinding),
 /// and any user of the machine can connect. So the request must name this very address, and carry the token.

@@ -5,7 +5,7 @@ public import SystemPackage
 
 /// Content under its SHA-256: `blobs/sha256/HEX`, read-only files in folders of mode 0700.
 ///
-/// Nothing stands under a digest until its whole content has that digest and is on disk (RULES.md 6), so
+/// Nothing stands under a digest until its whole content has that digest and is on disk (docs/rules.md 6), so
 /// many processes may share one store without locks: whoever is second finds, or replaces the same by the same.
 public final class BlobStore: Sendable {
     public let root: FilePath

@@ -5,7 +5,7 @@ internal import CargoSigning
 internal import Glibc
 public import SystemPackage
 
-/// Blobs, unpacked trees and cargos on this machine's disk (DESIGN.md section 5), safe with many processes.
+/// Blobs, unpacked trees and cargos on this machine's disk, safe with many processes.
 ///
 /// Content is verified once and then trusted by (device, inode, size, mtime, ctime), so a warm start costs the same for
 /// a large cargo as for a small one.

@@ -4,7 +4,7 @@ public import CargoFiles
 internal import Glibc
 internal import SystemPackage
 
-/// Unpacks a gzipped tar of a stranger into a new folder (ABUSE.md 1–5).
+/// Unpacks a gzipped tar of a stranger into a new folder.
 ///
 /// Every path is resolved by the kernel beneath the folder without following symbolic links, so whatever the
 /// archive made before, nothing is written outside. Files, folders, symbolic links and hard links to files of the same

@@ -4,7 +4,7 @@ public import CargoFiles
 internal import Glibc
 internal import SystemPackage
 
-/// Bulk transfer of one blob by HTTP into a file (DESIGN.md section 3): parallel ranges, resumed after a kill, joined by
+/// Bulk transfer of one blob by HTTP into a file: parallel ranges, resumed after a kill, joined by
 /// everyone who wants the same blob, never more than one copy on disk.
 public enum Transfer {
     /// Whether libcurl can be loaded; loads it.

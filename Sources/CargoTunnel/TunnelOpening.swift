@@ -1,4 +1,4 @@
-/// What a stream is for. Names of jobs and models only: no address and no header ever crosses the tunnel (RULES.md 19).
+/// What a stream is for. Names of jobs and models only: no address and no header ever crosses the tunnel (docs/rules.md 19).
 public struct TunnelOpening: Hashable, Sendable, Codable {
     /// Each is one call that REST has too, except `answer` and `cancel`, which the coordinator opens.
     public enum Operation: String, Hashable, Sendable, Codable, CaseIterable {

@@ -1,4 +1,4 @@
-/// The last row of a job's audit trail as the coordinator signs it and hands it out with results (RULES.md 18): who keeps
+/// The last row of a job's audit trail as the coordinator signs it and hands it out with results (docs/rules.md 18): who keeps
 /// it can show later that a row up to it was changed.
 public struct AuditHead: Hashable, Sendable, Codable {
     public static let payloadType = "application/vnd.longshore.audit-head.v1+json"

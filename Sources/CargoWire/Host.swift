@@ -38,7 +38,7 @@ public struct HostRegistration: Hashable, Sendable, Codable {
     /// The host's Ed25519 identity, 32 raw bytes in base64. Without one the host cannot sign outcomes.
     public var publicKey: String?
     /// A DSSE envelope, payload type `application/vnd.longshore.host-registration.v1+json`, signed by `publicKey`
-    /// over `{"name", "public_key", "at"}`: proof that the sender holds the key (RULES.md 2).
+    /// over `{"name", "public_key", "at"}`: proof that the sender holds the key (docs/rules.md 2).
     public var proof: JSONValue?
     /// A DSSE envelope, payload type `application/vnd.longshore.host-sealing-key.v1+json`, signed by `publicKey` over
     /// `{"key", "host_key", "at"}`: the X25519 key (RFC 7748, 32 raw bytes in base64) to which clients seal what only this
@@ -113,7 +113,7 @@ public struct ClaimRequest: Hashable, Sendable, Codable {
     }
 }
 
-/// The right of one host to one attempt; sent back whole with every write of that attempt (RULES.md 10).
+/// The right of one host to one attempt; sent back whole with every write of that attempt (docs/rules.md 10).
 ///
 /// In a JSON body it is the field `lease`; with raw bytes it is this JSON in the header `Longshore-Lease`.
 public struct Lease: Hashable, Sendable, Codable {
@@ -284,7 +284,7 @@ public struct Completion: Hashable, Sendable, Codable {
     public var logPausedSeconds: Double?
     /// A limit that ended the job though its exit code does not say so, e.g. `output_limit`.
     public var error: JobError?
-    /// DSSE envelope over the outcome, payload type `application/vnd.longshore.outcome.v1+json` (RULES.md 3).
+    /// DSSE envelope over the outcome, payload type `application/vnd.longshore.outcome.v1+json` (docs/rules.md 3).
     public var outcome: JSONValue?
     /// How the answer to a model request began.
     public var answer: AnswerHead?

@@ -1,6 +1,6 @@
 public import CargoArtifact
 
-/// The states of a job (DESIGN.md section 7); the last three are final.
+/// The states of a job; the last three are final.
 public enum JobStatus: String, Sendable, Codable, CaseIterable {
     case queued, provisioning, processing, complete, error, cancelled
 
@@ -23,7 +23,7 @@ public struct JobError: Hashable, Sendable, Codable {
     }
 }
 
-/// The words of `JobError.code` (DESIGN.md section 9).
+/// The words of `JobError.code`.
 public enum JobErrorCode: String, Sendable, CaseIterable {
     case timedOut = "timed_out"
     case oomKilled = "oom_killed"

@@ -1,6 +1,6 @@
 public import CargoArtifact
 
-/// What a host signs at the end of an attempt (RULES.md 3): the payload of `Completion.outcome`, as canonical JSON.
+/// What a host signs at the end of an attempt (docs/rules.md 3): the payload of `Completion.outcome`, as canonical JSON.
 ///
 /// The signature says who reported it, not that it is true.
 public struct SignedOutcome: Hashable, Sendable, Codable {

@@ -188,7 +188,7 @@ struct AgentCommand: AsyncParsableCommand {
         var flags = ClientSettings(url: coordinator)
         if let apiKeyFile { flags.apiKey = try ClientSettings.key(from: FilePath(apiKeyFile)) }
         var settings = try ClientSettings.load(flags: flags)
-        // A host that pairs never holds an account's key (RULES.md 2).
+        // A host that pairs never holds an account's key (docs/rules.md 2).
         if pair { settings.apiKey = nil }
         let level = Logger.Level(rawValue: logLevel) ?? .info
         LoggingSystem.bootstrap { label in

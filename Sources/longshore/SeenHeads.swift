@@ -7,7 +7,7 @@ import FoundationEssentials
 import SystemPackage
 
 /// What coordinators have signed in front of this user: heads of audit trails, and the key of each coordinator, below
-/// `$LONGSHORE_CONFIG/seen`. So a coordinator cannot rewrite a trail unseen (RULES.md 18).
+/// `$LONGSHORE_CONFIG/seen`. So a coordinator cannot rewrite a trail unseen (docs/rules.md 18).
 struct SeenHeads {
     /// `http(s)://HOST[:PORT]`.
     let url: String

@@ -23,7 +23,7 @@ enum Streams {
     }
 }
 
-/// A job's log on this program's streams: raw, unless a terminal would act on it (RULES.md 25).
+/// A job's log on this program's streams: raw, unless a terminal would act on it (docs/rules.md 25).
 struct LogPrinter {
     private var out = TerminalText(isTerminal: isatty(STDOUT_FILENO) == 1)
     private var error = TerminalText(isTerminal: isatty(STDERR_FILENO) == 1)

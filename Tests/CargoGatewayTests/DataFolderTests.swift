@@ -9,7 +9,7 @@ import Testing
     import Glibc
 #endif
 
-/// Which file systems a data folder may lie on (RULES.md 13).
+/// Which file systems a data folder may lie on (docs/rules.md 13).
 @Suite struct DataFolderTests {
     @Test(arguments: ["nfs", "nfs4", "cifs", "smb3", "9p", "ceph", "fuse.sshfs", "fuse.glusterfs", "fuse", "lustre"])
     func aNetworkFileSystemIsShared(_ type: String) { #expect(DataFolder.isShared(type)) }

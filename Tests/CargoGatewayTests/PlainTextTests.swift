@@ -103,6 +103,7 @@ struct PlainTextTests {
         detail.outcome = .object(["signatures": .array([])])
         detail.answer = AnswerHead(status: 200, contentType: "text/event-stream")
         detail.usage = ModelUsage(promptTokens: 3, completionTokens: 4)
+        detail.trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
         for child in Mirror(reflecting: detail).children {
             #expect(
                 !Mirror(reflecting: child.value).children.isEmpty, "set \(child.label ?? "") here, and see that json writes it")

@@ -174,7 +174,7 @@ import Testing
             #expect(audit.code == 0, "\(audit.stderr)")
             #expect(audit.stderr.contains("signed by host"))
             #expect(
-                audit.stderr.firstMatch(of: try Regex("engine \(engine) 1\\.0\\.0 sha256:[0-9a-f]{64}, which ran sha256:")) != nil
+                audit.stderr.firstMatch(of: try Regex("engine \(engine) [0-9.]+ sha256:[0-9a-f]{64}, which ran sha256:")) != nil
             )
             #expect(audit.stderr.firstMatch(of: try Regex("\(package) [0-9.]+.*sha256:[0-9a-f]{64}")) != nil, "\(audit.stderr)")
         }

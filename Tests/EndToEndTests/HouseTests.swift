@@ -4,7 +4,7 @@ import Testing
 
 /// Rules of the house that no compiler checks.
 @Suite struct HouseTests {
-    /// RULES.md 8: what is pushed is stored and handed out as bytes. Of it the server reads JSON alone, bounded in size and
+    /// docs/rules.md 8: what is pushed is stored and handed out as bytes. Of it the server reads JSON alone, bounded in size and
     /// depth, in memory-safe code; whoever adds a reader of models or archives there runs it in a confined child.
     @Test func `the server parses no model and no archive of what is pushed`() throws {
         let readers = ["TreeUnpacker", "GGUF", "ONNX", "CArchive", "archive_read", "CargoArchive(", "unpackImage", ".ingest("]
@@ -26,7 +26,7 @@ import Testing
         #expect(files > 30)
     }
 
-    /// RULES.md 26: a Python engine runs wheels whose bytes were chosen once.
+    /// docs/rules.md 26: a Python engine runs wheels whose bytes were chosen once.
     @Test func `wheels of engines are locked by hash`() throws {
         let engines = Stage.repository.appending(path: "cargos/engines")
         var wheels = 0

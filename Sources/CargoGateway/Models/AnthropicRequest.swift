@@ -105,7 +105,7 @@ enum AnthropicRequest {
         return messages + [.object(message)]
     }
 
-    /// Media travel inside the request, never by address (RULES.md 20).
+    /// Media travel inside the request, never by address (docs/rules.md 20).
     private static func image(_ source: JSONValue?, _ place: String) throws -> JSONValue {
         guard case .object(let fields)? = source, case .string("base64")? = fields["type"] else {
             throw refusal("\(place).source: send the image itself, as base64; addresses are not fetched.")

@@ -68,7 +68,7 @@ struct ModelAsk: Sendable {
         self.tier = tier
     }
 
-    /// By what the model reads, wherever it stands (DESIGN.md section 7).
+    /// By what the model reads, wherever it stands.
     private static func tier(of fields: [String: JSONValue]) -> Int {
         let prompt = ["messages", "prompt", "input"].compactMap { fields[$0] }
         return JobIntake.tier(of: .array(prompt))

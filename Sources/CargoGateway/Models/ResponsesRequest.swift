@@ -122,7 +122,7 @@ struct ResponsesRequest: Sendable {
         }
     }
 
-    /// A text, or a chat's parts. Media travel inside the request, never by address (RULES.md 20).
+    /// A text, or a chat's parts. Media travel inside the request, never by address (docs/rules.md 20).
     private static func parts(_ content: JSONValue, _ place: String) throws -> JSONValue {
         guard case .array(let blocks) = content else {
             guard case .string = content else { throw refusal("\(place): the content is a text or a list of parts.") }

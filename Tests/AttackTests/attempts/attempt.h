@@ -31,7 +31,7 @@ _Noreturn void judge(long result, const char *what);
 void need(long result, const char *what);
 
 struct attempt {
-    int line; // of ABUSE.md
+    int line; // of the table of attacks
     const char *name;
     void (*run)(void);
 };
