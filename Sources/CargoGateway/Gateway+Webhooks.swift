@@ -35,8 +35,8 @@ extension Gateway {
         }
         router.post("/webhooks/secret") { request, _ in
             let principal = try caller(request, .write)
-            let bytes = try await bytes(of: request, limit: 1024)
-            let ask = bytes.isEmpty ? Rotation() : try StrictJSON.decode(Rotation.self, from: bytes, limit: 1024)
+            let bytes = try await bytes(of: request, limit: 65536)
+            let ask = bytes.isEmpty ? Rotation() : try StrictJSON.decode(Rotation.self, from: bytes, limit: 65536)
             let overlap = ask.overlap?.value ?? Rotation.usualOverlap
             guard (0...Rotation.longestOverlap).contains(overlap) else {
                 throw GatewayError(422, "invalid_overlap", "'overlap' is a time up to 7 days, such as 24h.")

@@ -251,7 +251,7 @@ enum OpenAPI {
             Operation(method: "DELETE", path: "/keys/{key}", summary: "Revoke a key", success: (204, nil)),
             Operation(
                 method: "POST", path: "/keys/{key}/rotate", summary: "Give a key a new secret",
-                body: .json(OpenAPISchemas.request(["overlap": OpenAPISchemas.seconds])), isBodyOptional: true,
+                body: .json(OpenAPISchemas.request(["overlap": OpenAPISchemas.overlap])), isBodyOptional: true,
                 success: (200, .json(OpenAPISchemas.reference("Key")))),
             Operation(
                 method: "GET", path: "/keys/{key}/usage", summary: "What a key used, by model",

@@ -34,7 +34,7 @@ extension OpenAPI {
             Operation(method: "GET", path: "/webhooks/secret", summary: "What signs callbacks", success: (200, free)),
             Operation(
                 method: "POST", path: "/webhooks/secret", summary: "Change what signs callbacks",
-                body: .json(OpenAPISchemas.request(["overlap": OpenAPISchemas.seconds])), isBodyOptional: true,
+                body: .json(OpenAPISchemas.request(["overlap": OpenAPISchemas.overlap])), isBodyOptional: true,
                 success: (200, free)),
             Operation(
                 method: "GET", path: "/hosts/tunnel", summary: "A host's tunnel: a WebSocket (RFC 6455)", success: (101, nil)),

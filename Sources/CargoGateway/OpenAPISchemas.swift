@@ -17,12 +17,18 @@ enum OpenAPISchemas {
     static let leased = object(["lease": reference("Lease")], required: ["lease"])
 
     static let boolean: JSONValue = .object(["type": .string("boolean")])
-    static let seconds: JSONValue = .object([
-        "anyOf": .array([
-            .object(["type": .string("number"), "exclusiveMinimum": .integer(0), "maximum": .integer(31_622_400)]),
-            pattern("^[0-9]{1,4}[smh]$"),
+    static let seconds = span(least: "exclusiveMinimum")
+    /// None is a time too.
+    static let overlap = span(least: "minimum")
+
+    private static func span(least: String) -> JSONValue {
+        .object([
+            "anyOf": .array([
+                .object(["type": .string("number"), least: .integer(0), "maximum": .integer(31_622_400)]),
+                pattern("^[0-9]{1,4}[smh]$"),
+            ])
         ])
-    ])
+    }
 
     private static let text: JSONValue = .object(["type": .string("string")])
     private static let number: JSONValue = .object(["type": .string("number")])
