@@ -23,6 +23,7 @@ struct AccountService: Service {
     }
 
     private func round() async {
+        queue.settleEnded()
         await queue.usage.flush()
         do {
             try await queue.directory.flushLastUses()

@@ -52,7 +52,30 @@ final class OpenRequests: Sendable {
     }
 }
 
+/// Requests that came to their end by no word of a host: its lease ran out, or nobody waited for them any more.
+final class EndedRequests: Sendable {
+    /// A host's own report of the end, which says what it took, has been counted by then.
+    static let delay = 1000
+    private let ended = Mutex<[(id: JobID, at: Uptime)]>([])
+
+    func note(_ id: JobID, at time: Uptime) { ended.withLock { $0.append((id, time)) } }
+
+    /// Those that ended a while ago, once.
+    func due(at time: Uptime) -> [JobID] {
+        ended.withLock { ended in
+            let count = ended.prefix { time.milliseconds - $0.at.milliseconds >= Int64(EndedRequests.delay) }.count
+            defer { ended.removeFirst(count) }
+            return ended.prefix(count).map(\.id)
+        }
+    }
+}
+
 extension JobQueue {
+    /// Charges what no host reported: a request whose host was lost is a request all the same. Called every few seconds.
+    public func settleEnded() {
+        for id in endedRequests.due(at: settings.clocks.uptime()) { settle(id, nil, bytes: 0, failed: true) }
+    }
+
     /// A request of this key is on its way: what it takes is the key's.
     public func charge(_ id: JobID, to principal: Principal, model: String) {
         openRequests.begin(id, .init(principal: principal, model: model, begun: settings.clocks.uptime()))

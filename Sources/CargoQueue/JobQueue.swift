@@ -28,6 +28,7 @@ public final class JobQueue: Sendable {
     let progress = Mutex<[JobID: (version: UInt64, value: JSONValue)]>([:])
     let answers: LiveAnswers
     let openRequests = OpenRequests()
+    let endedRequests = EndedRequests()
     /// The others on the same store; nil where there is one coordinator.
     public let peers: Peers?
     let homes: LogHomes
@@ -79,6 +80,11 @@ public final class JobQueue: Sendable {
         own.onAccounts = {
             accounts.ring(.rows)
             hooks.onAccounts()
+        }
+        let (endedRequests, clocks) = (endedRequests, settings.clocks)
+        own.onEnd = {
+            if $0.requirement.kind == Requirement.request { endedRequests.note($0.key.id, at: clocks.uptime()) }
+            hooks.onEnd($0)
         }
         let heldRequests = heldRequests
         own.onLeaseEnding = {
