@@ -1,5 +1,6 @@
 import CargoArtifact
 import CargoQueue
+import CargoSigning
 import CargoWire
 import Crypto
 import FoundationEssentials
@@ -8,13 +9,6 @@ import FoundationEssentials
 /// registration, checked over the stored bytes before they are parsed.
 enum HostProof {
     static let payloadType = "application/vnd.longshore.host-registration.v1+json"
-
-    private struct Envelope: Decodable {
-        struct Signature: Decodable { var sig: String }
-        var payload: String
-        var payloadType: String
-        var signatures: [Signature]
-    }
 
     private struct Statement: Decodable {
         var name: String
@@ -25,31 +19,42 @@ enum HostProof {
         }
     }
 
+    /// Signatures of one proof: a host's, and at a rotation both of its keys'.
+    private static let mostSignatures = 8
+
+    /// A host's public key: Ed25519, 32 bytes in base64.
+    private static func key(_ text: String?) -> PublicKey? {
+        text.flatMap { Data(base64Encoded: $0) }.flatMap { try? PublicKey(ed25519: [UInt8]($0)) }
+    }
+
+    /// What all of `keys` signed as `type`; nil where one of them did not. Throws where the proof is no envelope.
+    private static func payload(
+        of proof: JSONValue, type: String, signedBy keys: [PublicKey], limit: Int
+    ) throws -> [UInt8]? {
+        let envelope = try DSSEEnvelope(json: [UInt8](try Answer.encoder.encode(proof)))
+        guard envelope.signatures.count <= mostSignatures, let verified = try? DSSE.verify(envelope, type: type, keys: keys),
+            verified.signers.count == Set(keys).count, verified.payload.count <= limit
+        else { return nil }
+        return verified.payload
+    }
+
     static func check(_ registration: HostRegistration) throws {
         guard let text = registration.publicKey else { return }
-        guard let raw = Data(base64Encoded: text), raw.count == 32,
-            let key = try? Curve25519.Signing.PublicKey(rawRepresentation: raw)
-        else { throw GatewayError(422, "invalid_key", "'public_key' is an Ed25519 key: 32 bytes in base64.") }
+        guard let key = key(text) else {
+            throw GatewayError(422, "invalid_key", "'public_key' is an Ed25519 key: 32 bytes in base64.")
+        }
         guard let proof = registration.proof else {
             throw GatewayError(422, "missing_proof", "A host with a 'public_key' sends a 'proof' signed by it.")
         }
-        let envelope = try JSONDecoder().decode(Envelope.self, from: try Answer.encoder.encode(proof))
-        guard envelope.payloadType == payloadType, let payload = Data(base64Encoded: envelope.payload), payload.count <= 65536,
-            envelope.signatures.contains(where: { signature in
-                guard let bytes = Data(base64Encoded: signature.sig) else { return false }
-                return key.isValidSignature(bytes, for: preAuthentication(payload))
-            })
-        else {
+        guard let payload = try payload(of: proof, type: payloadType, signedBy: [key], limit: 65536) else {
             throw GatewayError(
                 422, "invalid_proof", "The 'proof' is not a DSSE envelope of type \(payloadType) signed by 'public_key'.")
         }
-        let statement = try StrictJSON.decode(Statement.self, from: [UInt8](payload), limit: 65536)
+        let statement = try StrictJSON.decode(Statement.self, from: payload, limit: 65536)
         guard statement.name == registration.name, statement.publicKey == text else {
             throw GatewayError(422, "invalid_proof", "The 'proof' was signed for another name or key than the registration's.")
         }
     }
-
-    static let sealingType = "application/vnd.longshore.host-sealing-key.v1+json"
 
     private struct SealingStatement: Decodable {
         var key: String
@@ -63,20 +68,14 @@ enum HostProof {
     /// A sealing key counts by the word of the host's own identity alone.
     static func checkSealing(_ registration: HostRegistration) throws {
         guard let sealing = registration.sealing else { return }
-        guard let identity = registration.publicKey, let raw = Data(base64Encoded: identity),
-            let key = try? Curve25519.Signing.PublicKey(rawRepresentation: raw),
-            let envelope = try? JSONDecoder().decode(Envelope.self, from: try Answer.encoder.encode(sealing)),
-            envelope.payloadType == sealingType, let payload = Data(base64Encoded: envelope.payload), payload.count <= 4096,
-            envelope.signatures.prefix(8).contains(where: { signature in
-                Data(base64Encoded: signature.sig).map {
-                    key.isValidSignature($0, for: preAuthentication(payload, sealingType))
-                } == true
-            })
+        guard let identity = registration.publicKey, let key = key(identity),
+            let payload = try? payload(of: sealing, type: SealingKey.statementType, signedBy: [key], limit: 4096)
         else {
             throw GatewayError(
-                422, "invalid_sealing_key", "'sealing' is a DSSE envelope of type \(sealingType) signed by 'public_key'.")
+                422, "invalid_sealing_key",
+                "'sealing' is a DSSE envelope of type \(SealingKey.statementType) signed by 'public_key'.")
         }
-        let statement = try StrictJSON.decode(SealingStatement.self, from: [UInt8](payload), limit: 4096)
+        let statement = try StrictJSON.decode(SealingStatement.self, from: payload, limit: 4096)
         guard statement.hostKey == identity, let bytes = Data(base64Encoded: statement.key), bytes.count == 32,
             (try? Curve25519.KeyAgreement.PublicKey(rawRepresentation: bytes)) != nil
         else { throw GatewayError(422, "invalid_sealing_key", "A sealing key is X25519, 32 bytes in base64, of this very host.") }
@@ -95,30 +94,19 @@ enum HostProof {
 
     /// A new identity is signed by the old one and by itself.
     static func check(_ rotation: HostRotation, of host: HostRecord) throws {
-        func key(_ text: String?) throws -> Curve25519.Signing.PublicKey {
-            guard let raw = text.flatMap({ Data(base64Encoded: $0) }), raw.count == 32,
-                let key = try? Curve25519.Signing.PublicKey(rawRepresentation: raw)
-            else { throw GatewayError(422, "invalid_key", "A host's key is Ed25519: 32 bytes in base64, the old one too.") }
-            return key
+        guard let old = key(host.publicKey), let new = key(rotation.publicKey) else {
+            throw GatewayError(422, "invalid_key", "A host's key is Ed25519: 32 bytes in base64, the old one too.")
         }
-        let (old, new) = (try key(host.publicKey), try key(rotation.publicKey))
         guard let proof = rotation.proof,
-            let envelope = try? JSONDecoder().decode(Envelope.self, from: try Answer.encoder.encode(proof)),
-            envelope.payloadType == rotationType, let payload = Data(base64Encoded: envelope.payload), payload.count <= 65536
-        else { throw GatewayError(422, "invalid_proof", "The 'proof' is a DSSE envelope of type \(rotationType).") }
-        let message = preAuthentication(payload, rotationType)
-        let signatures = envelope.signatures.prefix(8).compactMap { Data(base64Encoded: $0.sig) }
-        guard signatures.contains(where: { old.isValidSignature($0, for: message) }),
-            signatures.contains(where: { new.isValidSignature($0, for: message) })
-        else { throw GatewayError(422, "invalid_proof", "A rotation is signed by the old key and by the new one.") }
-        let statement = try StrictJSON.decode(Rotation.self, from: [UInt8](payload), limit: 65536)
+            let payload = try? payload(of: proof, type: rotationType, signedBy: [old, new], limit: 65536)
+        else {
+            throw GatewayError(
+                422, "invalid_proof",
+                "The 'proof' is a DSSE envelope of type \(rotationType), signed by the old key and by the new one.")
+        }
+        let statement = try StrictJSON.decode(Rotation.self, from: payload, limit: 65536)
         guard statement.host == host.id, statement.publicKey == rotation.publicKey else {
             throw GatewayError(422, "invalid_proof", "The 'proof' was signed for another host or key.")
         }
-    }
-
-    /// PAE of the DSSE specification 1.0.
-    private static func preAuthentication(_ payload: Data, _ type: String = payloadType) -> Data {
-        Data("DSSEv1 \(type.utf8.count) \(type) \(payload.count) ".utf8) + payload
     }
 }

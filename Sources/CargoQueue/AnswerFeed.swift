@@ -52,13 +52,21 @@ final class OpenRequests: Sendable {
     }
 }
 
-/// Requests that came to their end by no word of a host: its lease ran out, or nobody waited for them any more.
+/// Requests that came to their end, some by no word of a host: its lease ran out, or nobody waited for them any more. As many as
+/// end between two rounds of `settleEnded`, at most 100,000.
 final class EndedRequests: Sendable {
     /// A host's own report of the end, which says what it took, has been counted by then.
     static let delay = 1000
     private let ended = Mutex<[(id: JobID, at: Uptime)]>([])
 
-    func note(_ id: JobID, at time: Uptime) { ended.withLock { $0.append((id, time)) } }
+    private static let most = 100_000
+
+    func note(_ id: JobID, at time: Uptime) {
+        ended.withLock { ended in
+            if ended.count >= EndedRequests.most { ended = [] }
+            ended.append((id, time))
+        }
+    }
 
     /// Those that ended a while ago, once.
     func due(at time: Uptime) -> [JobID] {
