@@ -120,7 +120,7 @@ let package = Package(
         room(
             "CargoEndpoints",
             [
-                "CargoArtifact", "CargoFiles", "CargoWire", nio, system,
+                "CLinux", "CargoArtifact", "CargoFiles", "CargoWire", nio, system,
                 .product(name: "NIOHTTP1", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
             ]),

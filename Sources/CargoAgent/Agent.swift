@@ -94,12 +94,13 @@ public struct Agent: Service {
                     guard (try? await Task.sleep(for: configuration.drain)) != nil else { return }
                     drainDeadline.open()
                 }
-                let forwarded = ForwardedWork()
+                let (forwarded, room) = (ForwardedWork(), ServingRoom())
+                let given = GivenRequests(configuration.models, forwarded: forwarded, room: room, draining: draining)
                 if let door {
                     let keeper = TunnelKeeper(
                         session: session, door: door,
-                        forwarding: Forwarding(service: configuration.models, work: forwarded), draining: draining,
-                        logger: logger)
+                        forwarding: Forwarding(service: configuration.models, work: forwarded), given: given,
+                        draining: draining, logger: logger)
                     group.addTask { await keeper.run() }
                 }
                 let fetching =
@@ -114,8 +115,8 @@ public struct Agent: Service {
                 group.addTask { await reporting.run() }
                 let serving = configuration.models.map {
                     Serving(
-                        session: session, identity: identity, service: $0, forwarded: forwarded, draining: draining,
-                        drainDeadline: drainDeadline, delivery: delivery, logger: logger)
+                        session: session, identity: identity, service: $0, forwarded: forwarded, given: given, room: room,
+                        draining: draining, drainDeadline: drainDeadline, delivery: delivery, logger: logger)
                 }
                 await claims.run(
                     beside: {

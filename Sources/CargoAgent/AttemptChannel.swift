@@ -1,6 +1,7 @@
 import CargoArtifact
 import CargoClient
 import CargoRunner
+import CargoTunnel
 import CargoWire
 import Logging
 
@@ -31,6 +32,9 @@ actor AttemptChannel {
     /// How the answer to a model request begins.
     private var answer: AnswerHead?
     private var stateIsNew = false
+    /// Carries the answer's bytes as they come, where a tunnel does; what it loses goes with heartbeats.
+    private var line: TunnelStream?
+    private let lineOpened = Gate()
     /// Progress that no heartbeat has carried yet.
     private var shown: JSONValue?
     private var sentHeartbeats = 0
@@ -66,8 +70,67 @@ actor AttemptChannel {
         if reason == .leaseLost { return }
         let wasEmpty = !outbox.hasUnsent
         outbox.append(stream, bytes)
-        if wasEmpty { bell.ring() }
+        if answer != nil { await send(bytes, after: wasEmpty) } else if wasEmpty { bell.ring() }
         while outbox.isFull, reason != .leaseLost, !Task.isCancelled { await room.wait() }
+    }
+
+    /// Sends bytes of an answer on its own stream, or rings for a heartbeat.
+    private func send(_ bytes: [UInt8], after wasEmpty: Bool) async {
+        if line == nil, !lineOpened.isOpen, await openLine() { return }
+        guard let line, wasEmpty else { return bell.ring() }
+        outbox.handedOver()
+        do { try await line.write(bytes) } catch { lost(line) }
+    }
+
+    /// Opens the stream with all that is held; false where there is no tunnel.
+    private func openLine() async -> Bool {
+        let logs = outbox.nextBatch()
+        guard !outbox.hasUnsent else {
+            outbox.unanswered()
+            return false
+        }
+        stateIsNew = false
+        var heartbeat = Heartbeat(lease: lease, state: state, logs: logs)
+        heartbeat.answer = answer
+        do {
+            line = try await session.call { [job, heartbeat] in try await $0.answering(job, heartbeat) }
+        } catch {
+            logger.debug("no stream for an answer: heartbeats carry it", metadata: ["error": "\(error)"])
+        }
+        guard line != nil else {
+            outbox.unanswered()
+            stateIsNew = true
+            return false
+        }
+        lineOpened.open()
+        return true
+    }
+
+    private func lost(_ lost: TunnelStream) {
+        guard line?.id == lost.id else { return }
+        line = nil
+        lost.forget()
+        if !outbox.isDurable {
+            outbox.unanswered()
+            stateIsNew = true
+            bell.ring()
+            room.ring()
+        }
+        progress.ring()
+    }
+
+    /// Takes the coordinator's word for what is on disk, until the stream ends.
+    private func hearLine() async {
+        await lineOpened.wait()
+        guard let line else { return }
+        do {
+            while let durable = try await line.nextNumber() {
+                outbox.answered(batchFrom: 0, durable: durable)
+                if !outbox.isFull { room.ring() }
+                progress.ring()
+            }
+        } catch {}
+        lost(line)
     }
 
     func append(_ chunk: LogChunk) async { await append(chunk.stream, chunk.bytes) }
@@ -116,7 +179,7 @@ actor AttemptChannel {
     func flush() async -> Bool {
         while !outbox.isDurable {
             if reason == .leaseLost || Task.isCancelled { return false }
-            bell.ring()
+            if let line { line.end() } else { bell.ring() }
             await progress.wait()
         }
         return reason != .leaseLost
@@ -127,6 +190,7 @@ actor AttemptChannel {
     /// Sends heartbeats until its task is cancelled or the lease is lost.
     func beat() async {
         await session.runs(job) { [weak self] in await self?.stop(.cancelled) }
+        async let _: Void = hearLine()
         await sendHeartbeats()
         await session.ended(job)
     }
@@ -173,7 +237,8 @@ actor AttemptChannel {
             sentHeartbeats += 1
             term.renewed(at: sentAt, seconds: reply.seconds)
             let before = outbox.durable
-            outbox.answered(batchFrom: start, durable: reply.durableOffset)
+            // One that carried nothing tells nothing of what is under way on the answer's own stream.
+            outbox.answered(batchFrom: logs.isEmpty ? 0 : start, durable: reply.durableOffset)
             if !outbox.isFull { room.ring() }
             progress.ring()
             if reply.cancel, reason == nil {

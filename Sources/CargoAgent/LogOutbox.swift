@@ -83,6 +83,9 @@ struct LogOutbox: Sendable {
         return chunks
     }
 
+    /// All that is held went another way, which answers with `answered`.
+    mutating func handedOver() { sent = end }
+
     /// The answer to a batch that began at `start`. What the coordinator does not have by then is sent again.
     mutating func answered(batchFrom start: Int64, durable offset: Int64) {
         durable = max(durable, min(offset, end))

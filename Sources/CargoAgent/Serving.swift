@@ -23,6 +23,8 @@ struct Serving: Sendable {
     let service: any ModelService
     /// What comes past the claims.
     let forwarded: ForwardedWork
+    let given: GivenRequests
+    let room: ServingRoom
     let draining: Gate
     let drainDeadline: Gate
     let delivery: Delivery
@@ -30,13 +32,14 @@ struct Serving: Sendable {
 
     /// Returns once the agent drains and all requests are answered.
     func run() async {
-        let room = ServingRoom()
         var announced = ContinuousClock.now - .seconds(Serving.longPoll)
         await withDiscardingTaskGroup { group in
             group.addTask {
                 await draining.wait()
+                given.close()
                 room.bell.ring()
             }
+            group.addTask { await answerGiven() }
             while !draining.isOpen, !Task.isCancelled {
                 let offered = await offered(room)
                 let direct = forwarded.byModel
@@ -55,6 +58,24 @@ struct Serving: Sendable {
                 await room.bell.wait(until: room.isClaiming ? .now + .seconds(1) : min(due, .now + .seconds(1)))
             }
         }
+    }
+
+    /// Answers what the coordinator gives unasked.
+    private func answerGiven() async {
+        await withDiscardingTaskGroup { group in
+            for await (claim, at) in given.claims {
+                group.addTask { await answer(claim, at) }
+            }
+        }
+    }
+
+    /// The room for it is taken.
+    private func answer(_ claim: Claim, _ at: ContinuousClock.Instant) async {
+        guard let model = claim.job.request?.model else { return }
+        await Answering(
+            session: session, identity: identity, service: service, drainDeadline: drainDeadline, logger: logger
+        ).run(claim, claimedAt: at)
+        room.ended(model)
     }
 
     /// The models with the requests that this host knows of itself, without those that the coordinator counts.
@@ -79,10 +100,7 @@ struct Serving: Sendable {
                 claim.job.id, claim.lease, because: "the host is shutting down and hands the request back")
         }
         room.began(model)
-        await Answering(
-            session: session, identity: identity, service: service, drainDeadline: drainDeadline, logger: logger
-        ).run(claim, claimedAt: at)
-        room.ended(model)
+        await answer(claim, at)
     }
 
     /// The claim's id stays the same over every retry, so an answer that was lost on the way loses no request.
@@ -145,6 +163,16 @@ final class ServingRoom: Sendable {
             state.active[model, default: 0] += 1
         }
         bell.ring()
+    }
+
+    /// Takes a slot for a request that was not claimed.
+    func takeGiven(_ model: String, most slots: Int) -> Bool {
+        state.withLock { state in
+            guard state.active[model] ?? 0 < slots, state.total < Serving.mostRequests else { return false }
+            state.total += 1
+            state.active[model, default: 0] += 1
+            return true
+        }
     }
 
     func ended(_ model: String) {

@@ -1,5 +1,7 @@
 import CargoClient
 import CargoTunnel
+import CargoWire
+import FoundationEssentials
 import Logging
 
 /// Keeps this host's tunnel open: dials, and dials again after a while that grows and is never the same for two hosts.
@@ -8,8 +10,12 @@ struct TunnelKeeper: Sendable {
     let session: HostSession
     let door: TunnelDoor
     let forwarding: Forwarding
+    let given: GivenRequests
     let draining: Gate
     let logger: Logger
+
+    /// Bytes of a claim at most.
+    private static let largestClaim = 64 << 20
 
     /// A coordinator that refuses tunnels is asked again after so long.
     private static let afterRefusal = Duration.seconds(15)
@@ -52,6 +58,13 @@ struct TunnelKeeper: Sendable {
             if let job = opening.job { await session.cancelled(job) }
             try stream.writeHead(ExchangeHead(status: 200))
         case .answer: try await forwarding.answer(opening, stream)
+        case .request:
+            let body = try await stream.collect(limit: TunnelKeeper.largestClaim)
+            let claim = try JSONDecoder().decode(Claim.self, from: Data(body))
+            guard await given.take(claim) else {
+                throw TunnelFault(code: "overloaded", message: "This host has no room for it now.", status: 503, retryable: true)
+            }
+            try stream.writeHead(ExchangeHead(status: 200))
         default: throw TunnelFault(code: "unknown_operation", message: "A coordinator does not open this.", status: 404)
         }
     }

@@ -1,6 +1,6 @@
 public import CargoTunnel
 import CargoTunnelSocket
-import CargoWire
+public import CargoWire
 import FoundationEssentials
 import NIOCore
 import NIOHTTP1
@@ -27,7 +27,7 @@ public final class TunnelDoor: Sendable {
 
 extension CoordinatorClient {
     private enum Upgrade: Sendable {
-        case tunnel(TunnelSocket.Channel)
+        case tunnel(TunnelSocket)
         case refused
     }
 
@@ -57,7 +57,7 @@ extension CoordinatorClient {
                             maxFrameSize: TunnelSocket.largestFrame,
                             upgradePipelineHandler: { channel, _ in
                                 channel.eventLoop.makeCompletedFuture {
-                                    .tunnel(try TunnelSocket.Channel(wrappingChannelSynchronously: channel))
+                                    .tunnel(try TunnelSocket(channel, as: .host, masked: true))
                                 }
                             })
                         let head = HTTPRequestHead(
@@ -72,16 +72,27 @@ extension CoordinatorClient {
                 }
             return try await future.get()
         }
-        guard case .tunnel(let channel) = upgrade else {
+        guard case .tunnel(let socket) = upgrade else {
             throw ClientError(status: 404, code: "no_tunnel", message: "\(transport.base) lets no tunnel in for this token")
         }
-        let link = TunnelLink(.host)
-        door.open(link)
-        defer { door.close(link) }
+        door.open(socket.link)
+        defer { door.close(socket.link) }
         // Whatever comes through is answered on the connection's own loop.
-        try await withTaskExecutorPreference(LoopExecutor(loop: channel.channel.eventLoop)) {
-            try await TunnelSocket.run(channel, as: link, masked: true, handler: handler)
+        try await withTaskExecutorPreference(LoopExecutor(loop: socket.channel.eventLoop)) { try await socket.run(handler) }
+    }
+
+    /// A stream for the answer to a model request, begun with a heartbeat that says how it begins; nil when there is no tunnel
+    /// that takes it.
+    public func answering(_ job: String, _ heartbeat: Heartbeat) async throws -> TunnelStream? {
+        guard let link = door?.current, link.takesNew else { return nil }
+        let stream = try link.open(TunnelOpening(.answering, job: job))
+        do {
+            try await stream.write(message: Array(try wireEncoder().encode(heartbeat)))
+        } catch {
+            stream.forget()
+            throw error
         }
+        return stream
     }
 
     /// One call through the tunnel, when there is one that takes it; nil when it has to go over REST.

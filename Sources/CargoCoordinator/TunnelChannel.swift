@@ -24,7 +24,7 @@ struct TunnelChannel: ServerChildChannel, HTTPChannelHandler {
 
     enum Kind: Sendable {
         case http(HTTP1Channel.Value)
-        case tunnel(TunnelSocket.Channel, Principal)
+        case tunnel(TunnelSocket, Principal)
         /// An upgrade that was refused: the answer is sent already.
         case refused
     }
@@ -68,7 +68,7 @@ struct TunnelChannel: ServerChildChannel, HTTPChannelHandler {
                     guard let principal = gateway.tunnelHost(authorization: head.headers.first(name: "Authorization")) else {
                         throw ChannelError.ioOnClosedChannel
                     }
-                    return .tunnel(try TunnelSocket.Channel(wrappingChannelSynchronously: channel), principal)
+                    return .tunnel(try TunnelSocket(channel, as: .coordinator, masked: false), principal)
                 }
             })
         let configuration = NIOTypedHTTPServerUpgradeConfiguration(
@@ -108,15 +108,14 @@ struct TunnelChannel: ServerChildChannel, HTTPChannelHandler {
         }
         switch kind {
         case .http(let channel): await http.handle(value: channel, logger: logger)
-        case .tunnel(let channel, let principal):
+        case .tunnel(let socket, let principal):
             let host = principal.host ?? ""
             logger.notice("a host's tunnel is open", metadata: ["host": "\(host)"])
-            let link = TunnelLink(.coordinator)
             do {
-                try await gateway.serveTunnel(link, of: principal) { outcome in
+                try await gateway.serveTunnel(socket.link, of: principal) { outcome in
                     if case .failure(TunnelSocket.Broken.silent) = outcome { true } else { false }
                 } over: { handler in
-                    try await TunnelSocket.run(channel, as: link, masked: false, handler: handler)
+                    try await socket.run(handler)
                 }
                 logger.info("a host's tunnel is closed", metadata: ["host": "\(host)"])
             } catch {

@@ -38,6 +38,10 @@ public enum Dial: Sendable {
             .channelOption(.tcpOption(.tcp_nodelay), value: 1)
         switch self {
         case .tcp(let host, let port):
+            // An address needs no resolver, which would ask on a thread of its own.
+            if let address = try? SocketAddress(ipAddress: host, port: port) {
+                return try await bootstrap.connect(to: address, channelInitializer: initializer)
+            }
             return try await bootstrap.connect(host: host, port: port, channelInitializer: initializer)
         case .unix(let path):
             return try await ClientBootstrap(group: group)

@@ -124,7 +124,7 @@ public actor EndpointService: ModelService {
 
     /// One look at each port and each attached server.
     func look() async {
-        let sockets = sockets()
+        let sockets = settings.ports.isEmpty ? ListeningSockets() : sockets()
         let described = Dictionary(await settings.named().map { ($0.address, $0) }) { first, _ in first }
         for (address, server) in named where described[address] != server { lose(address) }
         named = described

@@ -3,13 +3,13 @@ internal import NIOCore
 internal import NIOHTTP1
 internal import NIOPosix
 
-/// One request to a model server and its answer, on a connection of its own.
-///
-/// A connection on the machine itself costs less than a tenth of a millisecond, and nobody has to find out whether one that was kept
-/// open still is: llama-server closes it after 100 requests.
+/// One request to a model server and its answer, on a connection of its own or on one that stood open since the last request of the
+/// same account: a server takes half a millisecond for a new one.
 struct Exchange: Sendable {
     let dial: Dial
     let bounds: ServerBounds
+    /// Whose request it is, where its connection may serve that one's next.
+    var account: String?
 
     struct Call: Sendable {
         var method = HTTPMethod.GET
@@ -26,33 +26,56 @@ struct Exchange: Sendable {
     func run<Value: Sendable>(
         _ call: Call, _ answer: (HTTPResponseHead, inout Body) async throws -> Value
     ) async throws -> Value {
-        let channel: NIOAsyncChannel<HTTPClientResponsePart, HTTPClientRequestPart>
+        let (line, head) = try await begin(call)
+        var parts = Body(line: line, limit: bounds.body)
+        let outcome: Result<Value, any Error>
+        // What `answer` throws is the caller's own and must not be taken for the connection's.
+        do { outcome = .success(try await answer(head, &parts)) } catch { outcome = .failure(error) }
+        if parts.isComplete, head.isKeepAlive, let place, case .success = outcome {
+            ServerLines.shared.keep(line, for: place)
+        } else {
+            line.close()
+        }
+        do { return try outcome.get() } catch { throw mapped(error) }
+    }
+
+    /// Whose connections this one's may join: to addresses alone, because each name and each socket is looked at anew.
+    private var place: ServerLines.Place? {
+        guard let account, case .tcp(let host, let port) = dial, (try? SocketAddress(ipAddress: host, port: port)) != nil else {
+            return nil
+        }
+        return ServerLines.Place(host: host, port: port, account: account)
+    }
+
+    /// Sends the request and waits for the head of its answer.
+    private func begin(_ call: Call) async throws -> (ServerLine, HTTPResponseHead) {
+        let request = request(call)
+        if let place, let line = ServerLines.shared.take(place) {
+            // A server may end a connection just as the next request is on its way: then a new one carries it.
+            do { return (line, try await ask(request, line)) } catch {
+                line.close()
+                if Task.isCancelled || error is Patience.Overrun { throw mapped(error) }
+            }
+        }
+        let line: ServerLine
         do {
-            channel = try await open()
+            line = try await open()
         } catch let failure as ModelFailure {
             throw failure
         } catch {
             if Task.isCancelled { throw CancellationError() }
             throw ModelFailure(.unavailable, message: "Nothing answers at \(dial.description); is the model server running?")
         }
-        // What `answer` throws is the caller's own and must not be taken for the connection's.
-        let outcome: Result<Value, any Error> = try await failures {
-            try await channel.executeThenClose { inbound, outbound in
-                var parts = Body(parts: inbound.makeAsyncIterator(), limit: bounds.body)
-                let head = try await send(call, outbound, &parts)
-                do { return .success(try await answer(head, &parts)) } catch { return .failure(error) }
-            }
+        do { return (line, try await ask(request, line)) } catch {
+            line.close()
+            throw mapped(error)
         }
-        do { return try outcome.get() } catch { throw mapped(error) }
     }
 
-    private func send(
-        _ call: Call, _ outbound: NIOAsyncChannelOutboundWriter<HTTPClientRequestPart>, _ parts: inout Body
-    ) async throws -> HTTPResponseHead {
+    private func request(_ call: Call) -> [HTTPClientRequestPart] {
         var head = HTTPRequestHead(version: .http1_1, method: call.method, uri: call.path)
-        head.headers = [
-            "Host": dial.hostHeader, "User-Agent": "longshore", "Accept": call.accept, "Connection": "close",
-        ]
+        head.headers = ["Host": dial.hostHeader, "User-Agent": "longshore", "Accept": call.accept]
+        if place == nil { head.headers.add(name: "Connection", value: "close") }
         if let bearer = call.bearer { head.headers.add(name: "Authorization", value: "Bearer " + bearer) }
         if let trace = call.trace {
             head.headers.add(name: "traceparent", value: trace.parent)
@@ -65,38 +88,25 @@ struct Exchange: Sendable {
         var request: [HTTPClientRequestPart] = [.head(head)]
         if let body = call.body { request.append(.body(.byteBuffer(ByteBuffer(bytes: body)))) }
         request.append(.end(nil))
-        // A server may answer and close before it has read everything; what it said counts, not that nobody listens any more.
-        try? await outbound.write(contentsOf: request)
-        guard case .head(let answer)? = try await parts.next() else {
+        return request
+    }
+
+    /// A server may answer and close before it has read everything; what it said counts, not that nobody listens any more.
+    private func ask(_ request: [HTTPClientRequestPart], _ line: ServerLine) async throws -> HTTPResponseHead {
+        line.send(request, within: bounds)
+        guard case .head(let answer)? = try await line.next() else {
+            try Task.checkCancellation()
             throw ModelFailure(
                 .unavailable, message: "The model server at \(dial.description) closed the connection without an answer.")
         }
         return answer
     }
 
-    private func open() async throws -> NIOAsyncChannel<HTTPClientResponsePart, HTTPClientRequestPart> {
+    private func open() async throws -> ServerLine {
         let bounds = bounds
         return try await dial.open(within: bounds.connect) { channel in
-            channel.eventLoop.makeCompletedFuture {
-                let patience = Patience(bounds: bounds)
-                var limits = NIOHTTPDecoderLimitConfiguration()
-                limits.maxHeaderFieldSize = bounds.head
-                limits.maxHeaderListSize = bounds.head
-                let decoder = HTTPResponseDecoder(
-                    leftOverBytesStrategy: .dropBytes, informationalResponseStrategy: .drop, limitConfiguration: limits)
-                let pipeline = channel.pipeline.syncOperations
-                try pipeline.addHandler(patience)
-                // Before the decoder, which watches the requests on their way.
-                try pipeline.addHandler(HTTPRequestEncoder())
-                try pipeline.addHandler(ByteToMessageHandler(decoder, maximumBufferSize: bounds.head + (1 << 20)))
-                try pipeline.addHandler(HeadMark(patience))
-                return try NIOAsyncChannel(wrappingChannelSynchronously: channel)
-            }
+            channel.eventLoop.makeCompletedFuture { try ServerLine(channel, bounds: bounds) }
         }
-    }
-
-    private func failures<Value>(_ operation: () async throws -> Value) async throws -> Value {
-        do { return try await operation() } catch { throw mapped(error) }
     }
 
     /// What a broken exchange is to the caller.
@@ -125,18 +135,18 @@ struct Exchange: Sendable {
 
     /// The parts of an answer as they are asked for, no more than `limit` bytes.
     struct Body {
-        fileprivate var parts: NIOAsyncChannelInboundStream<HTTPClientResponsePart>.AsyncIterator
+        fileprivate let line: ServerLine
         let limit: Int
         private(set) var bytes = 0
         private(set) var isComplete = false
 
-        fileprivate init(parts: NIOAsyncChannelInboundStream<HTTPClientResponsePart>.AsyncIterator, limit: Int) {
-            self.parts = parts
+        fileprivate init(line: ServerLine, limit: Int) {
+            self.line = line
             self.limit = limit
         }
 
         fileprivate mutating func next() async throws -> HTTPClientResponsePart? {
-            let part = try await parts.next(isolation: #isolation)
+            let part = try await line.next()
             if part == nil { try Task.checkCancellation() }
             return part
         }

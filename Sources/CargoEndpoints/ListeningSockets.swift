@@ -1,7 +1,9 @@
+internal import CLinux
 internal import CargoFiles
 internal import SystemPackage
 
-/// Who listens on this machine's TCP ports, as `/proc/net/tcp` and `tcp6` say (proc(5)).
+/// Who listens on this machine's TCP ports, as the kernel's socket diagnostics say (sock_diag(7)), or, where it has none,
+/// `/proc/net/tcp` and `tcp6` (proc(5)), which name every other socket too.
 struct ListeningSockets: Sendable {
     struct Listener: Hashable, Sendable {
         /// User id of whoever opened the socket.
@@ -15,7 +17,28 @@ struct ListeningSockets: Sendable {
     /// Bytes of each table that are read; a machine with more sockets than that is not scanned further.
     private static let limit = 8 << 20
 
-    static func current() -> ListeningSockets {
+    /// Sockets that listen, at most; a machine with more is asked by its tables.
+    private static let most = 4096
+
+    static func current() -> ListeningSockets { diagnosed() ?? tabled() }
+
+    /// Nil where the kernel tells nothing.
+    static func diagnosed() -> ListeningSockets? {
+        var count = CInt(-1)
+        let told = [clinux_listener](unsafeUninitializedCapacity: most) { room, filled in
+            count = clinux_listeners(room.baseAddress, CInt(most))
+            filled = Int(max(0, min(count, CInt(most))))
+        }
+        guard (0...CInt(most)).contains(count) else { return nil }
+        var sockets = ListeningSockets()
+        for listener in told where takesLoopback(listener) {
+            sockets.byPort[Int(listener.port), default: []].insert(
+                Listener(owner: listener.user, inode: UInt64(listener.inode)))
+        }
+        return sockets
+    }
+
+    static func tabled() -> ListeningSockets {
         var sockets = ListeningSockets()
         for path in ["/proc/net/tcp", "/proc/net/tcp6"] {
             if let table = try? text(of: FilePath(path)) { sockets.take(table: table) }
@@ -54,6 +77,14 @@ struct ListeningSockets: Sendable {
         case 8: address == "00000000" || address.hasSuffix("7F")
         case 32: address.allSatisfy { $0 == "0" } || (address.hasPrefix("0000000000000000FFFF0000") && address.hasSuffix("7F"))
         default: false
+        }
+    }
+
+    private static func takesLoopback(_ listener: clinux_listener) -> Bool {
+        withUnsafeBytes(of: listener.address) { address in
+            if listener.is_ipv6 == 0 { return address[0] == 127 || address.prefix(4).allSatisfy { $0 == 0 } }
+            let isMapped = address[..<10].allSatisfy { $0 == 0 } && address[10] == 255 && address[11] == 255
+            return address.allSatisfy { $0 == 0 } || (isMapped && address[12] == 127)
         }
     }
 

@@ -31,7 +31,8 @@ public struct ModelServer: Sendable {
         self.init(address.dial, dialect: dialect, basePath: address.basePath ?? "/v1", bounds: bounds)
     }
 
-    private var exchange: Exchange { Exchange(dial: dial, bounds: bounds) }
+    /// For a request of an account.
+    func exchange(of account: String) -> Exchange { Exchange(dial: dial, bounds: bounds, account: account) }
 
     /// A plain GET with at most `limit` bytes of answer, all of it within `time`. Throws `ModelFailure`.
     ///
@@ -74,7 +75,7 @@ public struct ModelServer: Sendable {
             body: try asked.openAI(
                 request.operation, model: backendModel, dialect: isOneAccounts ? .openAI : dialect, account: account),
             accept: asked.stream ? "text/event-stream" : "application/json", trace: request.trace)
-        return try await exchange.run(call) { answer, parts in
+        return try await exchange(of: account).run(call) { answer, parts in
             guard (200..<300).contains(answer.status.code) else {
                 throw ModelServer.failure(
                     status: Int(answer.status.code), said: try await parts.collect(1 << 16) ?? [], model: request.model)

@@ -45,6 +45,10 @@ struct OpenAIAnswer {
 
     /// The data of one event.
     init(event: [UInt8], wantsUsage: Bool, names: Names? = nil) throws(ModelFailure) {
+        if let plain = OpenAIAnswer.plain(event, names) {
+            (bytes, usage) = (plain, nil)
+            return
+        }
         let facts = try OpenAIAnswer.facts(event)
         usage = facts.usage
         // The event that carries nothing but usage: asked for by us, not always by the client.
@@ -53,6 +57,28 @@ struct OpenAIAnswer {
         } else {
             bytes = OpenAIAnswer.named(try OpenAIAnswer.withoutSecrets(event, facts), facts, names)
         }
+    }
+
+    /// The event as it goes on when it says nothing beyond its choices, as nearly all do; nil when it has to be read.
+    private static func plain(_ event: [UInt8], _ names: Names?) -> [UInt8]? {
+        guard event.allSatisfy({ $0 < 0x80 }) || String(validating: event, as: UTF8.self) != nil,
+            let outline = event.withUnsafeBufferPointer({ JSONOutline($0) })
+        else { return nil }
+        var model: Range<Int>?
+        for (name, value) in outline.members {
+            let name = event[name].dropFirst().dropLast()
+            if name.contains(UInt8(ascii: "\\")) { return nil }
+            let says = !event[value].elementsEqual("null".utf8)
+            if says, ["usage", "error", "timings"].contains(where: { name.elementsEqual($0.utf8) }) { return nil }
+            if name.elementsEqual("model_name".utf8) { return nil }
+            if name.elementsEqual("model".utf8) { model = value }
+        }
+        guard let names, names.own != names.asked, let model else { return event }
+        let said = event[model].dropFirst().dropLast()
+        if said.contains(UInt8(ascii: "\\")) { return nil }
+        guard said.elementsEqual(names.own.utf8) else { return event }
+        guard let asked = try? encode(JSONValue.string(names.asked)) else { return nil }
+        return Array(event[..<model.lowerBound]) + asked + Array(event[model.upperBound...])
     }
 
     private static func facts(_ bytes: [UInt8]) throws(ModelFailure) -> Facts {

@@ -56,9 +56,7 @@ extension Gateway {
     func heartbeat(
         _ id: JobID, _ bytes: [UInt8], _ principal: Principal, passedOn: Bool = false
     ) async throws -> HostReply {
-        var beat = try Gateway.read(Heartbeat.self, from: bytes, limit: Gateway.largestReport)
-        try check(beat.lease, principal)
-        try check(beat)
+        var beat = try read(bytes, principal)
         let first = beat.logs?.map(\.offset).min()
         switch try await queue.place(of: id, beat.lease, from: first) {
         case .here(let base): return try HostReply(try await queue.heartbeat(id, fitting(beat), base: base))
@@ -72,6 +70,14 @@ extension Gateway {
         var reply = try await queue.heartbeat(id, beat)
         reply.durableOffset = first ?? 0
         return try HostReply(reply)
+    }
+
+    /// A heartbeat that its sender may send, of what a heartbeat may say.
+    func read(_ bytes: [UInt8], _ principal: Principal) throws -> Heartbeat {
+        let beat = try Gateway.read(Heartbeat.self, from: bytes, limit: Gateway.largestReport)
+        try check(beat.lease, principal)
+        try check(beat)
+        return beat
     }
 
     func complete(
@@ -92,7 +98,9 @@ extension Gateway {
             // store knows.
         }
         do {
-            return HostReply(JobView.job(try await queue.complete(id, completion, base: base), JobResult()))
+            let record = try await queue.complete(id, completion, base: base)
+            if let model = record.requirement.model { try? await give(model, to: completion.lease.host) }
+            return HostReply(JobView.job(record, JobResult()))
         } catch JobQueue.CompletionError.logMissing where !disk.admits(Int64(Gateway.largestReport), .runningWork) {
             // The host has those bytes and keeps them: it comes again when there is room for them.
             throw GatewayError.diskFull

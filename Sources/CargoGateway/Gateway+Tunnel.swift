@@ -48,11 +48,11 @@ extension Gateway {
     }
 
     private func answer(_ opening: TunnelOpening, _ stream: TunnelStream, _ principal: Principal) async throws {
+        if opening.operation == .answering { return try await answering(opening, stream, principal) }
         let bytes = try await stream.collect(limit: Gateway.largestReport)
-        // A key that was revoked since speaks no more.
-        guard let host = principal.host, queue.directory.host(host) != nil,
-            queue.directory.key(principal.keyID, of: principal.account) != nil
-        else { return try await reply(stream, 401, GatewayError(401, "unauthorized", "This host's token has ended.").bytes) }
+        guard stillSpeaks(principal) else {
+            return try await reply(stream, 401, GatewayError(401, "unauthorized", "This host's token has ended.").bytes)
+        }
         var granted: GrantedClaim?
         do {
             switch opening.operation {
@@ -68,7 +68,7 @@ extension Gateway {
                 let report = try StrictJSON.decode(HostReport.self, from: bytes, limit: 1 << 20)
                 try await reply(stream, try await reported(report, by: principal))
             case .echo: try await reply(stream, 200, bytes)
-            case .answer, .cancel: throw GatewayError(404, "not_found", "A host does not open this.")
+            case .answer, .cancel, .answering, .request: throw GatewayError(404, "not_found", "A host does not open this.")
             }
         } catch {
             // Who asked has gone: the job goes back at once instead of waiting for the lease to run out.
@@ -78,6 +78,50 @@ extension Gateway {
                 GatewayError(error) ?? GatewayError(500, "internal_error", "The coordinator failed at this; its log says why.")
             try await reply(stream, known.status, known.bytes)
         }
+    }
+
+    /// A key that was revoked since speaks no more.
+    private func stillSpeaks(_ principal: Principal) -> Bool {
+        guard let host = principal.host else { return false }
+        return queue.directory.host(host) != nil && queue.directory.key(principal.keyID, of: principal.account) != nil
+    }
+
+    /// Between two looks at how much of an answer is on disk, while it flows.
+    private static let flushEvery = Duration.milliseconds(250)
+
+    /// The answer to a request as its host says it. What ends it here ends nothing else: the host has the bytes and goes on with
+    /// heartbeats, which say why if there is a reason.
+    private func answering(_ opening: TunnelOpening, _ stream: TunnelStream, _ principal: Principal) async throws {
+        let id = try id(opening)
+        guard stillSpeaks(principal), let (first, rest) = try await stream.nextMessage(limit: Gateway.largestReport) else {
+            throw TunnelFault.cancelled
+        }
+        let beat = try read(first, principal)
+        guard disk.admits(Int64(Gateway.largestReport), .runningWork),
+            case .here(let base) = try await queue.place(of: id, beat.lease, from: beat.logs?.map(\.offset).min())
+        else { throw TunnelFault(code: "elsewhere", message: "This coordinator does not take this answer now.", status: 503) }
+        let intake = try await AnswerIntake(queue, id, beat, base: base)
+        if !rest.isEmpty { try intake.take(rest) }
+        async let begun: Void = intake.started()
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            group.addTask {
+                var told: Int64 = 0
+                while true {
+                    try await Task.sleep(for: Gateway.flushEvery)
+                    guard stillSpeaks(principal) else { throw TunnelFault.cancelled }
+                    guard intake.end > told, disk.admits(Int64(Gateway.largestReport), .runningWork) else { continue }
+                    told = try await intake.flushed()
+                    try await stream.write(number: told)
+                }
+            }
+            group.addTask {
+                while let bytes = try await stream.next() { try intake.take(bytes) }
+            }
+            defer { group.cancelAll() }
+            try await group.next()
+        }
+        try await begun
+        try await stream.write(number: try await intake.flushed())
     }
 
     private func id(_ opening: TunnelOpening) throws -> JobID {

@@ -72,6 +72,24 @@ public final class TunnelHub: Sendable {
         }
     }
 
+    /// A host that does not take what it is given within this time gets it another way, or another does.
+    private static let takenWithin = Duration.seconds(2)
+
+    /// Gives a host a request that it has not asked for. Throws where it does not take it.
+    func give(_ claim: [UInt8], job: String, to host: String) async throws {
+        guard let link = link(to: host) else { throw TunnelFault.lost }
+        let status = try await withThrowingTaskGroup(of: Int.self) { group in
+            group.addTask { try await link.exchange(TunnelOpening(.request, job: job), claim, limit: 1024).status }
+            group.addTask {
+                try await Task.sleep(for: TunnelHub.takenWithin)
+                return 504
+            }
+            defer { group.cancelAll() }
+            return try await group.next() ?? 504
+        }
+        guard status == 200 else { throw TunnelFault.cancelled }
+    }
+
     /// Asks a host for the answer to a request that no store is to see. Giving the stream up ends the host's work.
     func ask(_ question: TunnelOpening.Question, _ body: [UInt8], of host: String) async throws -> TunnelStream {
         guard let link = link(to: host) else { throw TunnelFault.lost }

@@ -1,4 +1,5 @@
 import CargoWire
+import Dispatch
 import Synchronization
 
 /// What a ring is about; several rings before an answer add up.
@@ -18,8 +19,11 @@ public struct RingCause: OptionSet, Sendable {
 public final class Doorbell: Sendable {
     private struct State {
         var pending: RingCause = []
-        var expired = false
         var waiter: CheckedContinuation<RingCause, Never>?
+        /// Until when the waiter waits.
+        var deadline = ContinuousClock.Instant.now
+        /// When the alarm looks at this bell next; one at a time, so that a wait for each word of an answer costs no timer.
+        var lookAt: ContinuousClock.Instant?
     }
 
     private let state = Mutex(State())
@@ -38,33 +42,29 @@ public final class Doorbell: Sendable {
 
     /// Waits for a ring; empty when the time was over or the task was cancelled. One task waits at a time.
     public func wait(seconds: Double) async -> RingCause {
-        let already = state.withLock { state -> RingCause in
-            state.expired = false
-            return state.pending
-        }
-        if !already.isEmpty { return take() }
-        return await withTaskGroup(of: Void.self) { group in
-            group.addTask { [self] in
-                try? await Task.sleep(for: .seconds(seconds))
-                if !Task.isCancelled { expire() }
-            }
-            let cause = await withTaskCancellationHandler {
-                await withCheckedContinuation { continuation in
-                    let immediate = state.withLock { state -> RingCause? in
-                        if !state.pending.isEmpty || state.expired {
-                            defer { state.pending = [] }
-                            return state.pending
-                        }
-                        state.waiter = continuation
-                        return nil
+        let deadline = ContinuousClock.now + .seconds(seconds)
+        return await withTaskCancellationHandler {
+            await withCheckedContinuation { continuation in
+                let (immediate, lookAt) = state.withLock { state -> (RingCause?, ContinuousClock.Instant?) in
+                    if !state.pending.isEmpty || Task.isCancelled || seconds <= 0 {
+                        defer { state.pending = [] }
+                        return (state.pending, nil)
                     }
-                    if let immediate { continuation.resume(returning: immediate) }
+                    state.waiter = continuation
+                    state.deadline = deadline
+                    if let known = state.lookAt, known <= deadline { return (nil, nil) }
+                    state.lookAt = deadline
+                    return (nil, deadline)
                 }
-            } onCancel: {
-                expire()
+                if let immediate { continuation.resume(returning: immediate) }
+                if let lookAt { Alarm.shared.set(self, at: lookAt) }
             }
-            group.cancelAll()
-            return cause
+        } onCancel: {
+            let waiter = state.withLock { state in
+                defer { state.waiter = nil }
+                return state.waiter
+            }
+            waiter?.resume(returning: [])
         }
     }
 
@@ -75,13 +75,78 @@ public final class Doorbell: Sendable {
         }
     }
 
-    private func expire() {
-        let waiter = state.withLock { state -> CheckedContinuation<RingCause, Never>? in
-            state.expired = true
-            defer { state.waiter = nil }
-            return state.waiter
+    /// The alarm's look: ends a wait that is over, and answers when to look again.
+    fileprivate func look(at time: ContinuousClock.Instant) -> ContinuousClock.Instant? {
+        let (waiter, next) = state.withLock { state -> (CheckedContinuation<RingCause, Never>?, ContinuousClock.Instant?) in
+            // A later one was set since, for a shorter wait.
+            if let known = state.lookAt, known > time { return (nil, nil) }
+            state.lookAt = nil
+            guard let waiter = state.waiter else { return (nil, nil) }
+            guard state.deadline <= time else {
+                state.lookAt = state.deadline
+                return (nil, state.deadline)
+            }
+            state.waiter = nil
+            return (waiter, nil)
         }
         waiter?.resume(returning: [])
+        return next
+    }
+}
+
+/// Ends the waits at bells that nobody rings: one timer for all of them, set to the earliest.
+private final class Alarm: @unchecked Sendable {
+    // @unchecked: `timer` is set up in `init` and from then on touched under the lock of `state` alone.
+
+    static let shared = Alarm()
+
+    private struct State {
+        /// By the tick in which they are looked at; each bell stands in one or two of them.
+        var bells: [Int64: [Doorbell]] = [:]
+        var next: Int64?
+    }
+
+    private static let tick = 0.005
+    private let begun = ContinuousClock.now
+    private let state = Mutex(State())
+    private let timer = DispatchSource.makeTimerSource(queue: .global(qos: .userInitiated))
+
+    private init() {
+        timer.setEventHandler { [unowned self] in ring() }
+        timer.resume()
+    }
+
+    private func tick(of time: ContinuousClock.Instant) -> Int64 { Int64(((time - begun) / .seconds(1)) / Self.tick) + 1 }
+
+    func set(_ bell: Doorbell, at time: ContinuousClock.Instant) {
+        let tick = tick(of: time)
+        state.withLock { state in
+            state.bells[tick, default: []].append(bell)
+            guard state.next.map({ tick < $0 }) ?? true else { return }
+            state.next = tick
+            wake(at: tick)
+        }
+    }
+
+    /// Under the lock: whoever sets it last sets the earliest.
+    private func wake(at tick: Int64) {
+        let left = begun + .seconds(Double(tick) * Self.tick) - .now
+        timer.schedule(deadline: .now() + max(0, left / .seconds(1)), leeway: .milliseconds(1))
+    }
+
+    private func ring() {
+        let now = ContinuousClock.now
+        let current = tick(of: now) - 1
+        let due = state.withLock { state in
+            let ticks = state.bells.keys.filter { $0 <= current }
+            let due = ticks.flatMap { state.bells.removeValue(forKey: $0) ?? [] }
+            state.next = state.bells.keys.min()
+            if let next = state.next { wake(at: next) }
+            return due
+        }
+        for bell in due {
+            if let again = bell.look(at: now) { set(bell, at: again) }
+        }
     }
 }
 

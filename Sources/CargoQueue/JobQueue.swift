@@ -194,6 +194,34 @@ public final class JobQueue: Sendable {
         return granted
     }
 
+    /// Grants a request to a host that has room for this model and did not ask; nil where none waits that it may have.
+    public func grant(of model: String, to host: String) async throws -> GrantedClaim? {
+        guard var capabilities = board.seen(host)?.capabilities,
+            let place = capabilities.models?.firstIndex(where: { $0.id == model })
+        else { return nil }
+        // How busy it is the scheduler knows better than its last claim.
+        capabilities.models?[place].active = 0
+        capabilities.kinds = []
+        capabilities.circles = groups.circles(ofHost: host)
+        capabilities.report = board.seen(host)?.report
+        let ask = ClaimAsk(host: host, capabilities: capabilities, claimID: nil)
+        guard let granted = try await store.claim(ask) else { return nil }
+        guard groups.mayUse(host, granted.job.key.account) else {
+            try await store.undelivered(granted)
+            return nil
+        }
+        if let peers { homes.set(granted.job.key.id, attempt: granted.lease.epoch, [LogPart(home: peers.id, base: 0)]) }
+        gave(granted, to: host)
+        return granted
+    }
+
+    /// A request that was granted did not reach its host: it waits again.
+    public func takeBack(_ granted: GrantedClaim) async throws {
+        scheduler.ended(granted.job.key.id)
+        heldRequests.end(granted.job.key.id)
+        try await store.undelivered(granted)
+    }
+
     /// A host that claims is there; what it has said of itself counts for the claim.
     func heard(_ ask: ClaimAsk) -> ClaimAsk {
         var ask = ask
@@ -272,12 +300,8 @@ public final class JobQueue: Sendable {
     /// - Parameter base: where the part of the log that is kept here begins.
     public func heartbeat(_ id: JobID, _ beat: Heartbeat, base: Int64 = 0) async throws -> HeartbeatReply {
         let cancel = try await store.renew(id, beat.lease)
-        var durable = logs.summary(id, attempt: beat.lease.epoch)?.bytes ?? 0
-        if let answer = beat.answer {
-            answers.begin(id, attempt: beat.lease.epoch, answer)
-            scheduler.answered(id, by: beat.lease.host)
-            signals.ring(id, .logs)
-        }
+        var durable = logs.durable(id, attempt: beat.lease.epoch)
+        if let answer = beat.answer { begin(answer, of: id, beat.lease) }
         if beat.state == .processing, beat.answer == nil {
             _ = try await store.report(id, beat.lease, .started, AttemptEnd())
         }
@@ -295,7 +319,7 @@ public final class JobQueue: Sendable {
                 durable = try await logs.flushed(id, attempt: beat.lease.epoch)
             } catch StoreError.unavailable {
                 // A full disk takes no bytes, but no lease either: the host keeps them and sends them again.
-                durable = min(durable, logs.durable(id, attempt: beat.lease.epoch))
+                durable = logs.durable(id, attempt: beat.lease.epoch)
             }
         }
         if let value = beat.progress {

@@ -38,9 +38,12 @@ final class LogSegment: Sendable {
         var hasher: SHA256?
         /// Its lease is over: nothing is appended any more.
         var sealed = false
+        /// Its name survives a power cut.
+        var isNamed = false
     }
 
     let descriptor: FileDescriptor
+    private let folder: FilePath
     /// The offset of its first byte.
     let base: Int64
     private let state: Mutex<State>
@@ -48,6 +51,7 @@ final class LogSegment: Sendable {
     /// Opens the file for an attempt that runs, cutting what a crash left torn.
     init(path: FilePath, base: Int64 = 0) throws {
         self.base = base
+        folder = path.removingLastComponent()
         descriptor = try FileDescriptor.open(
             path, .readWrite, options: [.create, .closeOnExec], permissions: [.ownerReadWrite])
         var state = State(end: base, durable: base, hasher: base == 0 ? SHA256() : nil)
@@ -116,11 +120,24 @@ final class LogSegment: Sendable {
 
     /// Forces what is written so far to disk.
     func flush() throws {
-        let written = end
+        let (written, isNamed) = state.withLock { ($0.end, $0.isNamed) }
         guard fdatasync(descriptor.rawValue) == 0 else {
             throw StoreError.unavailable("The log could not be flushed: \(Errno(rawValue: errno))")
         }
-        state.withLock { $0.durable = max($0.durable, written) }
+        if !isNamed { try flushName() }
+        state.withLock { state in
+            state.isNamed = true
+            state.durable = max(state.durable, written)
+        }
+    }
+
+    /// Readers have the first bytes before the folder that names their file is on disk; nobody is told that they are durable.
+    private func flushName() throws {
+        let folder = try FileDescriptor.open(folder, .readOnly, options: [.directory, .closeOnExec])
+        defer { try? folder.close() }
+        guard fsync(folder.rawValue) == 0 else {
+            throw StoreError.unavailable("The folder of logs could not be flushed: \(Errno(rawValue: errno))")
+        }
     }
 
     // MARK: Records

@@ -54,14 +54,11 @@ public final class LogStore: @unchecked Sendable {
     private func folder(_ id: JobID) -> FilePath { root.appending(hexadecimal([UInt8(truncatingIfNeeded: id.low)])) }
 
     /// The segment that grows: the last part of the attempt's log, where that is here.
-    private func segment(_ id: JobID, _ attempt: Int, base: Int64) throws -> LogSegment {
+    func segment(_ id: JobID, _ attempt: Int, base: Int64) throws -> LogSegment {
         let name = Name(id: id, attempt: attempt)
         if let known = open.withLock({ $0[name] }), known.base == base { return known }
         let path = path(name, base: base)
         let made = try LogSegment(path: path, base: base)
-        let folder = try FileDescriptor.open(path.removingLastComponent(), .readOnly, options: [.directory, .closeOnExec])
-        defer { try? folder.close() }
-        _ = fsync(folder.rawValue)
         return open.withLock { open in
             if let other = open[name], other.base == base { return other }
             open.updateValue(made, forKey: name)?.seal()
@@ -77,6 +74,11 @@ public final class LogStore: @unchecked Sendable {
     /// Waits until all that was appended before is on disk; many waits share one flush. Answers the durable offset.
     func flushed(_ id: JobID, attempt: Int) async throws -> Int64 {
         guard let segment = open.withLock({ $0[Name(id: id, attempt: attempt)] }) else { return 0 }
+        return try await flushed(segment)
+    }
+
+    /// The same of one segment that is at hand.
+    func flushed(_ segment: LogSegment) async throws -> Int64 {
         if segment.durable == segment.end { return segment.durable }
         try await withCheckedThrowingContinuation { (continuation: CheckedContinuation<Void, any Error>) in
             condition.lock()

@@ -116,11 +116,17 @@ public final class Scheduler: Sendable {
         state.withLock { state in
             guard let running = state.running[id], running.host == host else { return }
             state.fleet.observed(host, model: running.model, seconds: nil, at: now)
+            state.fleet.gave(host, model: running.model, -1)
             state.running[id] = nil
         }
     }
 
-    func ended(_ id: JobID) { state.withLock { _ = $0.running.removeValue(forKey: id) } }
+    func ended(_ id: JobID) {
+        state.withLock { state in
+            guard let running = state.running.removeValue(forKey: id) else { return }
+            state.fleet.gave(running.host, model: running.model, -1)
+        }
+    }
 
     /// The store says that jobs with this requirement are still ready, which a restart or a cancel would have hidden.
     func stillWaits(_ requirement: Requirement) {

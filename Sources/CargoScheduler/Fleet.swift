@@ -97,19 +97,8 @@ public struct Fleet: Sendable {
         index(number)
     }
 
-    /// A request was given to a host: until it says itself how busy it is, this counts.
-    public mutating func gave(_ id: String, model: String) {
-        guard let number = numbers[id], let known = models[model] else { return }
-        for place in hosts[number].places where place.model == known {
-            if place.place >= 0 { hot[known][place.place].active += 1 } else { cold[known][-1 - place.place].active += 1 }
-        }
-    }
-
-    /// A request was given to a host past the queue (`change` 1), or has ended there (-1).
-    public mutating func direct(_ id: String, model: String, _ change: Int) {
-        let count = max(0, (direct[id]?[model] ?? 0) + change)
-        direct[id, default: [:]][model] = count > 0 ? count : nil
-        if direct[id]?.isEmpty == true { direct[id] = nil }
+    /// A request was given to a host (`change` 1), or has ended there (-1): until it says itself how busy it is, this counts.
+    public mutating func gave(_ id: String, model: String, _ change: Int = 1) {
         guard let number = numbers[id], let known = models[model] else { return }
         for place in hosts[number].places where place.model == known {
             if place.place >= 0 {
@@ -118,6 +107,14 @@ public struct Fleet: Sendable {
                 cold[known][-1 - place.place].active = max(0, cold[known][-1 - place.place].active + change)
             }
         }
+    }
+
+    /// A request was given to a host past the queue (`change` 1), or has ended there (-1).
+    public mutating func direct(_ id: String, model: String, _ change: Int) {
+        let count = max(0, (direct[id]?[model] ?? 0) + change)
+        direct[id, default: [:]][model] = count > 0 ? count : nil
+        if direct[id]?.isEmpty == true { direct[id] = nil }
+        gave(id, model: model, change)
     }
 
     private mutating func index(_ number: Int) {

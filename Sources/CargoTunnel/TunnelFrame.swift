@@ -33,7 +33,7 @@ public enum TunnelFrame: Hashable, Sendable {
 
     public init(_ bytes: [UInt8]) throws(Malformed) {
         guard bytes.count >= TunnelFrame.headLength, bytes.count <= TunnelFrame.largest else { throw Malformed() }
-        let stream = bytes[1..<5].reduce(UInt32(0)) { $0 << 8 | UInt32($1) }
+        let stream = UInt32(bytes[1]) << 24 | UInt32(bytes[2]) << 16 | UInt32(bytes[3]) << 8 | UInt32(bytes[4])
         let payload = Array(bytes[TunnelFrame.headLength...])
         guard (stream == 0) == (bytes[0] == 7) else { throw Malformed() }
         switch bytes[0] {
@@ -63,7 +63,12 @@ public enum TunnelFrame: Hashable, Sendable {
             case .window(_, let credit): (6, TunnelFrame.bigEndian(credit))
             case .goAway: (7, [])
             }
-        return [kind] + TunnelFrame.bigEndian(stream) + payload
+        var bytes: [UInt8] = []
+        bytes.reserveCapacity(TunnelFrame.headLength + payload.count)
+        bytes.append(kind)
+        bytes.append(contentsOf: TunnelFrame.bigEndian(stream))
+        bytes.append(contentsOf: payload)
+        return bytes
     }
 
     private static func bigEndian(_ value: UInt32) -> [UInt8] {

@@ -1,8 +1,14 @@
 import FoundationEssentials
 import Synchronization
 
-/// One connection's streams as calls: both ends of a tunnel speak through one of these. The bytes go out through `pump`
-/// and come in through `received`, whatever carries them.
+/// Whoever carries a link's frames to the other side.
+public protocol TunnelCarrier: AnyObject, Sendable {
+    /// Frames wait: `TunnelLink.takePending` has them. Told once until they are taken.
+    func framesWait()
+}
+
+/// One connection's streams as calls: both ends of a tunnel speak through one of these. A carrier takes what goes out, and
+/// `received` gets what comes in.
 ///
 /// Its state stands behind a lock, not in an actor: a word of an answer is taken and passed on by the thread that has it.
 public final class TunnelLink: Sendable {
@@ -32,6 +38,7 @@ public final class TunnelLink: Sendable {
         var pending: [[UInt8]] = []
         var pendingBytes = 0
         var senders: [CheckedContinuation<Void, Never>] = []
+        var carrier: (any TunnelCarrier)?
         var isClosed = false
         var lastHeard = ContinuousClock.now
     }
@@ -66,8 +73,6 @@ public final class TunnelLink: Sendable {
     private static let mostUnread = 16 << 20
 
     private let state: Mutex<State>
-    private let wake: AsyncStream<Void>
-    private let waker: AsyncStream<Void>.Continuation
     private let opened: AsyncStream<(UInt32, TunnelOpening)>
     private let openings: AsyncStream<(UInt32, TunnelOpening)>.Continuation
     public let side: TunnelStreams.Side
@@ -75,20 +80,23 @@ public final class TunnelLink: Sendable {
     public init(_ side: TunnelStreams.Side) {
         self.side = side
         state = Mutex(State(streams: TunnelStreams(side)))
-        (wake, waker) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(1))
         (opened, openings) = AsyncStream.makeStream(bufferingPolicy: .bufferingOldest(TunnelStreams.mostStreams))
     }
 
     // MARK: The connection
 
-    /// Hands what goes out to `write`, one batch after the other, until the link closes; waiting in it is the back-pressure.
-    public func pump(_ write: @Sendable ([[UInt8]]) async throws -> Void) async throws {
-        for await _ in wake {
-            while let batch = takePending() { try await write(batch) }
+    /// From here on the carrier is told when frames wait, until the link closes.
+    public func carry(by carrier: any TunnelCarrier) {
+        let isWaiting = state.withLock { state in
+            guard !state.isClosed else { return false }
+            state.carrier = carrier
+            return !state.pending.isEmpty
         }
+        if isWaiting { carrier.framesWait() }
     }
 
-    private func takePending() -> [[UInt8]]? {
+    /// The frames that wait to go out, in order; nil where none do. Who waited for room goes on.
+    public func takePending() -> [[UInt8]]? {
         let (batch, waiting) = state.withLock { state -> ([[UInt8]], [CheckedContinuation<Void, Never>]) in
             defer { (state.pending, state.pendingBytes, state.senders) = ([], 0, []) }
             return (state.pending, state.senders)
@@ -136,8 +144,12 @@ public final class TunnelLink: Sendable {
         }
     }
 
+    /// What became of a message: a peer is owed a word for what was refused.
+    public enum Reception: Hashable, Sendable { case taken, refused }
+
     /// Takes one message of the peer. Throws when the peer broke the rules: the connection is closed then.
-    public func received(_ bytes: [UInt8]) async throws {
+    @discardableResult
+    public func received(_ bytes: [UInt8]) throws -> Reception {
         let frame = try TunnelFrame(bytes)
         var refusal: (UInt32, TunnelFault)?
         let resumption = try state.withLock { state -> Resumption? in
@@ -172,10 +184,9 @@ public final class TunnelLink: Sendable {
             }
         }
         resumption?.go()
-        guard let (id, fault) = refusal else { return }
+        guard let (id, fault) = refusal else { return .taken }
         reset(id, fault)
-        // Whoever opens what is refused reads the refusals, or waits.
-        await room()
+        return .refused
     }
 
     /// The peer showed that it lives.
@@ -193,11 +204,11 @@ public final class TunnelLink: Sendable {
         let (waiting, resumptions) = state.withLock { state -> ([CheckedContinuation<Void, Never>], [Resumption]) in
             guard !state.isClosed else { return ([], []) }
             state.isClosed = true
+            state.carrier = nil
             defer { state.senders = [] }
             return (state.senders, Array(state.inboxes.keys).compactMap { Self.finish($0, .lost, &state) })
         }
         openings.finish()
-        waker.finish()
         for sender in waiting { sender.resume() }
         for resumption in resumptions { resumption.go() }
     }
@@ -380,16 +391,16 @@ public final class TunnelLink: Sendable {
 
     /// Changes the state, and sends what that asks for before anything else can.
     private func sending<Value>(_ change: (inout State) throws -> (Value, TunnelFrame?)) throws -> Value {
-        let (value, wasEmpty, isUnread) = try state.withLock { state in
+        let (value, carrier, isUnread) = try state.withLock { state in
             let (value, frame) = try change(&state)
-            guard let frame else { return (value, false, false) }
+            guard let frame else { return (value, (any TunnelCarrier)?.none, false) }
             guard !state.isClosed else { throw TunnelFault.lost }
             let bytes = frame.bytes
             state.pending.append(bytes)
             state.pendingBytes += bytes.count
-            return (value, state.pending.count == 1, state.pendingBytes > Self.mostUnread)
+            return (value, state.pending.count == 1 ? state.carrier : nil, state.pendingBytes > Self.mostUnread)
         }
-        if isUnread { close() } else if wasEmpty { waker.yield() }
+        if isUnread { close() } else { carrier?.framesWait() }
         return value
     }
 

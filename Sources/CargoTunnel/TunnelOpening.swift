@@ -1,18 +1,25 @@
 /// What a stream is for. Names of jobs and models only: no address and no header ever crosses the tunnel (docs/rules.md 19).
 public struct TunnelOpening: Hashable, Sendable, Codable {
-    /// Each is one call that REST has too, except `answer` and `cancel`, which the coordinator opens.
+    /// Each is one call that REST has too, except `answer`, `request` and `cancel`, which the coordinator opens.
     public enum Operation: String, Hashable, Sendable, Codable, CaseIterable {
         case claim, heartbeat, complete, fail, report
+        /// The answer to a model request as it comes: four bytes, big-endian, say how long the JSON of a heartbeat is that stands
+        /// behind them; the bytes that follow those in it are the rest. Each eight bytes back, big-endian, say how much of the
+        /// answer's log is on the coordinator's disk; the last of them, once the host has said all, that everything is.
+        case answering
         /// A request to a model that is kept in memory only: `question` names it, its JSON is the body, head `AnswerHead`,
         /// trailer `ModelUsage`. An empty piece before the head says that the host has begun.
         case answer
+        /// A request to a model that the host has room for and has not asked for: a claim's answer as the body, which the host takes
+        /// by a head with status 200.
+        case request
         /// The job was cancelled.
         case cancel
         /// Nothing; the other side ends it. Measures the way.
         case echo
 
         /// Which side may open it.
-        public var opener: TunnelStreams.Side { self == .answer || self == .cancel ? .coordinator : .host }
+        public var opener: TunnelStreams.Side { [.answer, .request, .cancel].contains(self) ? .coordinator : .host }
     }
 
     /// What an `answer` is asked for.

@@ -1,10 +1,46 @@
 /// One stream, as whoever uses it sees it.
 public struct TunnelStream: Sendable {
     let link: TunnelLink
-    let id: UInt32
+    /// Its number in the connection.
+    public let id: UInt32
 
     /// Sends bytes; waits while the other side has not read what was sent.
     public func write(_ bytes: [UInt8]) async throws { try await link.writeData(id, bytes) }
+
+    /// Sends a number as eight bytes, big-endian.
+    public func write(number: Int64) async throws {
+        try await write(withUnsafeBytes(of: number.bigEndian) { Array($0) })
+    }
+
+    /// The last number that the other side has sent so; nil at the end.
+    public func nextNumber() async throws -> Int64? {
+        guard let bytes = try await next() else { return nil }
+        guard bytes.count >= 8, bytes.count % 8 == 0 else {
+            throw TunnelFault(code: "bad_answer", message: "A number has eight bytes.")
+        }
+        return bytes.suffix(8).reduce(Int64(0)) { $0 << 8 | Int64($1) }
+    }
+
+    /// Sends a message that other bytes follow: its length as four bytes, big-endian, and itself.
+    public func write(message: [UInt8]) async throws {
+        try await write(withUnsafeBytes(of: UInt32(message.count).bigEndian) { Array($0) } + message)
+    }
+
+    /// Such a message, and what came behind it already; nil where it ended before.
+    public func nextMessage(limit: Int) async throws -> (message: [UInt8], rest: [UInt8])? {
+        var bytes: [UInt8] = []
+        while true {
+            if bytes.count >= 4 {
+                let length = bytes[..<4].reduce(0) { $0 << 8 | Int($1) }
+                guard length <= limit else {
+                    throw TunnelFault(code: "too_large", message: "This has more than \(limit) bytes.", status: 413)
+                }
+                if bytes.count >= 4 + length { return (Array(bytes[4..<4 + length]), Array(bytes[(4 + length)...])) }
+            }
+            guard let more = try await next() else { return nil }
+            bytes += more
+        }
+    }
 
     public func writeHead(_ word: some Encodable) throws { try link.writeHead(id, TunnelLink.word(word)) }
 

@@ -323,6 +323,20 @@ import Testing
         #expect(EndpointService.Settings().ports == [11434, 1234, 8080, 8000])
     }
 
+    @Test func theKernelsDiagnosticsSayWhatItsTablesSay() async throws {
+        try await ScriptedServer.run {
+            try await EndpointServiceTests.llama($0)
+        } body: { port in
+            let tabled = ListeningSockets.tabled()
+            #expect(tabled.isOwned(port, by: [geteuid()]))
+            // A kernel without them leaves the tables.
+            let told = ListeningSockets.diagnosed() ?? tabled
+            #expect(told.byPort[port] == tabled.byPort[port])
+            #expect(ListeningSockets.current().isOwned(port, by: [geteuid()]))
+            #expect(!ListeningSockets.current().isOwned(port, by: [geteuid() + 1]))
+        }
+    }
+
     @Test func listenersAreReadFromTheKernelsTable() {
         var sockets = ListeningSockets()
         sockets.take(

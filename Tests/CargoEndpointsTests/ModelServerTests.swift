@@ -2,6 +2,7 @@ import CargoArtifact
 import CargoEndpoints
 import CargoWire
 import Glibc
+import Synchronization
 import SystemPackage
 import Testing
 
@@ -210,6 +211,57 @@ import Testing
         }
         let failure = await failure { try await ModelServer(.unix("/nowhere/at/all.sock")).ask(chat(), into: Answer()) }
         #expect(failure?.code == .unavailable)
+    }
+
+    @Test func requestsOfOneAccountFollowEachOtherOnOneConnection() async throws {
+        let seen = Mutex<[Int]>([])
+        try await ScriptedServer.run(keepsOpen: true) { exchange in
+            seen.withLock { $0.append(exchange.connection) }
+            try await exchange.begin(type: "text/event-stream")
+            try await exchange.chunk(Array("data: {\"choices\":[]}\n\ndata: [DONE]\n\n".utf8))
+            try await exchange.end()
+        } body: { port in
+            let server = ModelServer(.tcp(host: "127.0.0.1", port: port))
+            for account in ["a", "a", "b", "a", "b"] {
+                let answer = Answer()
+                _ = try await server.ask(chat(stream: true), into: answer, account: account)
+                #expect(answer.events.last == "[DONE]")
+            }
+        }
+        // None of another account's, so that nothing that comes late can be a stranger's answer. From elsewhere than an event loop
+        // any of the account's own will do.
+        #expect(seen.withLock { $0 } == [1, 1, 2, 1, 2])
+    }
+
+    @Test func aConnectionThatItsServerEndsMeanwhileIsReplaced() async throws {
+        try await ScriptedServer.run { exchange in
+            try await exchange.answer(#"{"choices":[{"index":0}]}"#)
+        } body: { port in
+            let server = ModelServer(.tcp(host: "127.0.0.1", port: port))
+            for _ in 0..<50 {
+                let answer = Answer()
+                _ = try await server.ask(chat(), into: answer)
+                #expect(answer.text == #"{"choices":[{"index":0}]}"#)
+            }
+        }
+    }
+
+    @Test func aConnectionWhoseAnswerWasNotReadToItsEndServesNoOther() async throws {
+        let seen = Mutex<[Int]>([])
+        try await ScriptedServer.run(keepsOpen: true) { exchange in
+            seen.withLock { $0.append(exchange.connection) }
+            try await exchange.answer(#"{"choices":[{"index":\#(exchange.connection)}]}"#)
+        } body: { port in
+            let server = ModelServer(.tcp(host: "127.0.0.1", port: port))
+            await #expect(throws: CancellationError.self) {
+                _ = try await server.answer(
+                    chat(stream: false), as: "m", account: "a", head: { _ in throw CancellationError() }, body: { _ in })
+            }
+            let answer = Answer()
+            _ = try await server.ask(chat(), into: answer)
+            #expect(answer.text == #"{"choices":[{"index":2}]}"#)
+        }
+        #expect(seen.withLock { $0 } == [1, 2])
     }
 
     @Test func cancellingEndsTheServersWork() async throws {

@@ -9,6 +9,8 @@ struct ScriptedServer {
         let path: String
         let head: String
         let body: String
+        /// Which connection it came on, counted from 1.
+        let connection: Int
         let outbound: NIOAsyncChannelOutboundWriter<ByteBuffer>
 
         func write(_ text: String) async throws { try await write(Array(text.utf8)) }
@@ -32,9 +34,9 @@ struct ScriptedServer {
         func end() async throws { try await write("0\r\n\r\n") }
     }
 
-    /// Listens while `body` runs.
+    /// Listens while `body` runs; ends each connection after its answer, or leaves it open for the next request.
     static func run<Value: Sendable>(
-        port: Int = 0, _ answer: @escaping @Sendable (Exchange) async throws -> Void,
+        port: Int = 0, keepsOpen: Bool = false, _ answer: @escaping @Sendable (Exchange) async throws -> Void,
         body: (Int) async throws -> Value
     ) async throws -> Value {
         let server = try await ServerBootstrap(group: MultiThreadedEventLoopGroup.singleton)
@@ -49,8 +51,10 @@ struct ScriptedServer {
             group.addTask {
                 try? await server.executeThenClose { connections in
                     try await withThrowingDiscardingTaskGroup { each in
+                        var count = 0
                         for try await connection in connections {
-                            each.addTask { try? await serve(connection, answer) }
+                            count += 1
+                            each.addTask { [count] in try? await serve(connection, count, keepsOpen, answer) }
                         }
                     }
                 }
@@ -62,7 +66,8 @@ struct ScriptedServer {
     }
 
     private static func serve(
-        _ connection: NIOAsyncChannel<ByteBuffer, ByteBuffer>, _ answer: @Sendable (Exchange) async throws -> Void
+        _ connection: NIOAsyncChannel<ByteBuffer, ByteBuffer>, _ number: Int, _ keepsOpen: Bool,
+        _ answer: @Sendable (Exchange) async throws -> Void
     ) async throws {
         try await connection.executeThenClose { inbound, outbound in
             var bytes: [UInt8] = []
@@ -81,8 +86,10 @@ struct ScriptedServer {
                 let words = head.split(separator: " ", maxSplits: 2)
                 try await answer(
                     Exchange(
-                        method: String(words[0]), path: String(words[1]), head: head, body: body, outbound: outbound))
-                break
+                        method: String(words[0]), path: String(words[1]), head: head, body: body, connection: number,
+                        outbound: outbound))
+                guard keepsOpen else { break }
+                bytes = []
             }
         }
     }

@@ -79,6 +79,69 @@ import Testing
         }
     }
 
+    private static let head = AnswerHead(status: 200, contentType: "text/event-stream")
+
+    /// A host that serves a model, and its claim of a request that a client waits for.
+    private func withRequest(
+        _ body: (Port, CoordinatorClient, Claim, () async throws -> HTTPClientResponse.Body.AsyncIterator) async throws -> Void
+    ) async throws {
+        try await withCoordinator { port in
+            try await port.withTunnelHost("h", { _, _ in }) { client, models in
+                var capabilities = HostCapabilities(kinds: [])
+                capabilities.models = models
+                async let response = port.open("/v1/chat/completions", ModelRequestTests.question)
+                let claim = try #require(
+                    try await client.claim(ClaimRequest(wait: 20, capabilities: capabilities, claimID: UUIDv7.make())))
+                try await body(port, client, claim) { try await response.body.makeAsyncIterator() }
+            }
+        }
+    }
+
+    @Test(.timeLimit(.minutes(2))) func theAnswerToADurableRequestIsReadAsItsHostSaysIt() async throws {
+        try await withRequest { port, client, claim, response in
+            var beat = Heartbeat(lease: claim.lease, state: .processing)
+            beat.answer = Self.head
+            beat.logs = [LogChunk(stream: .answer, offset: 0, data: "data: one\n\n")]
+            let stream = try #require(try await client.answering(claim.job.id, beat))
+            var reader = try await response()
+            #expect(try await reader.next().map { String(buffer: $0) } == "data: one\n\n")
+            try await stream.write(Array("data: two\n\n".utf8))
+            #expect(try await reader.next().map { String(buffer: $0) } == "data: two\n\n")
+            stream.end()
+            var durable: Int64 = 0
+            while let more = try await stream.nextNumber() { durable = more }
+            #expect(durable == 22)
+            var completion = Completion(lease: claim.lease, exit: ExitReport(exitCode: 0), outputs: [])
+            (completion.logBytes, completion.answer) = (22, Self.head)
+            try await client.complete(claim.job.id, completion)
+            #expect(try await reader.next() == nil)
+            #expect(try await port.get("/jobs/\(claim.job.id)")["status"].string == "complete")
+            #expect(try await port.get("/jobs/\(claim.job.id)/events").text.contains("processing"))
+        }
+    }
+
+    @Test(.timeLimit(.minutes(2))) func noByteIsTakenUnderALeaseThatIsAnothersOrOver() async throws {
+        try await withRequest { port, client, claim, _ in
+            var beat = Heartbeat(lease: claim.lease, state: .processing)
+            beat.answer = Self.head
+            let stream = try #require(try await client.answering(claim.job.id, beat))
+            var strange = beat
+            strange.lease.token += "x"
+            let other = try #require(try await client.answering(claim.job.id, strange))
+            await #expect(throws: TunnelFault.self) { try await other.nextNumber() }
+            try await client.fail(
+                claim.job.id, Failure(lease: claim.lease, error: JobError(.internalError, "given up"), retryable: false))
+            // Whichever of these hears it first.
+            await #expect(throws: TunnelFault.self) {
+                while true {
+                    try await stream.write(Array("data: late\n\n".utf8))
+                    try await Task.sleep(for: .milliseconds(5))
+                }
+            }
+            #expect(try await port.get("/jobs/\(claim.job.id)/logs").text.isEmpty)
+        }
+    }
+
     @Test func onlyAHostsOwnTokenOpensATunnel() async throws {
         try await withCoordinator { port in
             for key in [port.key, "lsh_00", try await port.stranger().key] {

@@ -3,21 +3,39 @@ import FoundationEssentials
 import Synchronization
 import Testing
 
+/// Hands one link's frames to another, one batch after the other.
+private final class Ferry: TunnelCarrier {
+    private let (wake, waker) = AsyncStream<Void>.makeStream(bufferingPolicy: .bufferingNewest(1))
+
+    func framesWait() { waker.yield() }
+    func stop() { waker.finish() }
+
+    func run(from link: TunnelLink, to other: TunnelLink) async throws {
+        link.carry(by: self)
+        for await _ in wake {
+            while let batch = link.takePending() { for bytes in batch { try other.received(bytes) } }
+        }
+    }
+}
+
 /// Two links that hear each other's bytes, in order.
 private struct Pair: Sendable {
     let host = TunnelLink(.host)
     let coordinator = TunnelLink(.coordinator)
 
     func run(_ handler: @escaping TunnelLink.Handler, _ body: @escaping @Sendable () async throws -> Void) async throws {
+        let (out, back) = (Ferry(), Ferry())
         try await withThrowingTaskGroup(of: Void.self) { group in
-            group.addTask { try await host.pump { for bytes in $0 { try await coordinator.received(bytes) } } }
-            group.addTask { try await coordinator.pump { for bytes in $0 { try await host.received(bytes) } } }
+            group.addTask { try await out.run(from: host, to: coordinator) }
+            group.addTask { try await back.run(from: coordinator, to: host) }
             group.addTask { await coordinator.serve(handler) }
             group.addTask { await host.serve(handler) }
             group.addTask {
                 try await body()
                 host.close()
                 coordinator.close()
+                out.stop()
+                back.stop()
             }
             try await group.waitForAll()
         }

@@ -20,8 +20,16 @@ final class DirectAnswer: Sendable {
         var head: AnswerHead?
     }
 
+    /// When whoever waits for a stream looks up.
+    private struct Reminder {
+        var at: ContinuousClock.Instant
+        var stream: UInt32
+        var timer: Scheduled<Void>
+    }
+
     private struct State {
         var current: Try?
+        var reminder: Reminder?
         var failedHosts: Set<String> = []
         var tries = 0
         /// Why the last try failed.
@@ -43,8 +51,10 @@ final class DirectAnswer: Sendable {
     /// How a request comes to its end.
     private enum End { case complete, failed, abandoned }
 
-    /// A host that does not say within this time that it works on a request is passed over.
+    /// A host that does not say within this time that it works on a request is passed over, at once where it says nothing else
+    /// either; one that is only slow has longer.
     static let takenWithin = Duration.seconds(1.5)
+    static let takenAtLast = Duration.seconds(10)
     /// A model whose hosts are all out of reach is waited for so long: hosts dial again within it.
     static let reachableWithin = Duration.seconds(12)
     /// How often whoever waits looks whether its client is still there.
@@ -194,14 +204,16 @@ final class DirectAnswer: Sendable {
     // MARK: Reading
 
     private func read(_ current: Try, until limit: ContinuousClock.Instant) async throws {
-        let takenBy = current.began + Self.takenWithin
+        let isHeard = (tunnels.link(to: current.host)?.silence).map { $0 < Self.takenWithin } ?? false
+        let takenBy = max(current.began + Self.takenWithin, isHeard ? .now + Self.glance / 4 : current.began)
+        let isLate = !current.isTaken && ContinuousClock.now >= min(takenBy, current.began + Self.takenAtLast)
+        if isLate {
+            throw TunnelFault(
+                code: "overloaded", message: "The host did not take the request in time.", status: 503, retryable: true)
+        }
         let piece = try await piece(current.stream, until: current.isTaken ? limit : min(limit, takenBy))
         switch piece {
-        case .late:
-            guard current.isTaken || ContinuousClock.now < takenBy else {
-                throw TunnelFault(
-                    code: "overloaded", message: "The host did not take the request in time.", status: 503, retryable: true)
-            }
+        case .late: return
         case .head(let word):
             guard let head = try? JSONDecoder().decode(AnswerHead.self, from: Data(word)) else {
                 throw TunnelFault(code: "bad_answer", message: "The host's answer has no beginning.")
@@ -262,10 +274,24 @@ final class DirectAnswer: Sendable {
     private func isStream(_ head: AnswerHead) -> Bool { head.contentType.hasPrefix("text/event-stream") }
 
     private func piece(_ stream: TunnelStream, until limit: ContinuousClock.Instant) async throws -> TunnelLink.Piece {
-        let left = max(.milliseconds(1), limit - .now)
-        let timer = client.eventLoop.scheduleTask(in: TimeAmount(left)) { stream.expire() }
-        defer { timer.cancel() }
+        remind(stream, at: limit)
         return try await stream.piece()
+    }
+
+    /// Sees to it that whoever waits for the stream looks up by then. One reminder at a time, which may come too early: a timer set
+    /// and taken back for each word costs more than the word.
+    private func remind(_ stream: TunnelStream, at time: ContinuousClock.Instant) {
+        let old = state.withLock { state -> Scheduled<Void>? in
+            if let reminder = state.reminder, reminder.at <= time, reminder.at > .now, reminder.stream == stream.id { return nil }
+            let left = max(.milliseconds(1), time - .now)
+            defer {
+                state.reminder = Reminder(
+                    at: time, stream: stream.id,
+                    timer: client.eventLoop.scheduleTask(in: TimeAmount(left)) { stream.expire() })
+            }
+            return state.reminder?.timer
+        }
+        old?.cancel()
     }
 
     // MARK: Ends
@@ -304,6 +330,7 @@ final class DirectAnswer: Sendable {
             return state
         }
         guard let ended else { return }
+        ended.reminder?.timer.cancel()
         requests.end(failed: end == .failed)
         if let current = ended.current {
             current.stream.forget()

@@ -69,7 +69,11 @@ extension Gateway {
         job.requirement.audience = queue.groups.audience(of: principal.account)
         let submission = try await disk.submitting(ask.body.utf8.count) { try await queue.store.submit(job) }
         let key = submission.job.key
-        if !submission.repeated { queue.charge(key.id, to: principal, model: ask.model) }
+        if !submission.repeated {
+            queue.charge(key.id, to: principal, model: ask.model)
+            // Taken it is already: what goes wrong here leaves it to whoever claims it.
+            try? await give(ask.model, tier: ask.tier, for: principal)
+        }
         return Asked(
             key: key, source: .job(AnswerFeed(queue, key, after: submission.repeated ? 0 : submission.job.sequence)),
             deadline: .now + .seconds(ask.patience))
