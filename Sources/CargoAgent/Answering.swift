@@ -133,7 +133,7 @@ struct Answering: Sendable {
         let error: JSONValue = .object([
             "error": .object([
                 "message": .string(failure.message), "type": .string("invalid_request_error"),
-                "param": failure.code == .modelNotFound ? .string("model") : .null, "code": .string(failure.code.rawValue),
+                "param": failure.param.map(JSONValue.string) ?? .null, "code": .string(failure.code.rawValue),
             ])
         ])
         return (try? JSONEncoder().encode(error)).map { Array($0) } ?? []

@@ -44,6 +44,8 @@ public struct ModelFailure: Error, Hashable, Sendable, CustomStringConvertible {
     public enum Code: String, Hashable, Sendable, CaseIterable {
         /// The request itself: a field, its type, its size, or something that the model cannot do.
         case badRequest = "bad_request"
+        /// Prompt and answer are longer than the model reads at once: OpenAI's word, by which clients shorten it.
+        case contextExceeded = "context_length_exceeded"
         case modelNotFound = "model_not_found"
         /// The backend is full, or loads the model just now.
         case overloaded
@@ -64,11 +66,14 @@ public struct ModelFailure: Error, Hashable, Sendable, CustomStringConvertible {
     public var message: String
     /// Another try, here or on another host, may help.
     public var retryable: Bool
+    /// The field of the request that is at fault, where one is.
+    public var param: String?
 
-    public init(_ code: Code, status: Int? = nil, message: String, retryable: Bool? = nil) {
+    public init(_ code: Code, status: Int? = nil, message: String, param: String? = nil, retryable: Bool? = nil) {
         self.code = code
         self.status = status ?? code.status
         self.message = message
+        self.param = param ?? (code == .modelNotFound ? "model" : nil)
         self.retryable = retryable ?? code.isRetryable
     }
 
@@ -79,7 +84,7 @@ extension ModelFailure.Code {
     /// The HTTP status for a failure of this kind.
     public var status: Int {
         switch self {
-        case .badRequest: 400
+        case .badRequest, .contextExceeded: 400
         case .modelNotFound: 404
         case .overloaded: 503
         case .unavailable, .badAnswer, .failed: 502
@@ -90,7 +95,7 @@ extension ModelFailure.Code {
     var isRetryable: Bool {
         switch self {
         case .overloaded, .unavailable, .timedOut: true
-        case .badRequest, .modelNotFound, .badAnswer, .failed: false
+        case .badRequest, .contextExceeded, .modelNotFound, .badAnswer, .failed: false
         }
     }
 }

@@ -179,7 +179,12 @@ extension ModelServer {
         let told = try? JSONDecoder().decode(Told.self, from: Data(said))
         let reason = String((told?.error?.message ?? told?.message ?? told?.detail ?? "it answered \(status)").prefix(500))
         switch status {
-        case 400, 413, 422: return ModelFailure(.badRequest, status: status, message: reason)
+        case 400, 413, 422:
+            return ModelFailure(
+                meansTooLong(told?.error?.type, reason) ? .contextExceeded : .badRequest, status: status, message: reason)
+        // What the model cannot read is the request's fault, whatever status llama.cpp gives it.
+        case 500 where reason.contains("input is not supported"):
+            return ModelFailure(.badRequest, message: reason, param: "messages")
         case 404: return ModelFailure(.modelNotFound, message: "The model server does not know '\(model)': \(reason)")
         case 401, 403:
             return ModelFailure(.failed, message: "The model server wants a credential that this host does not have.")
@@ -187,5 +192,10 @@ extension ModelServer {
         case 429, 503: return ModelFailure(.overloaded, message: "The model server is busy: \(reason)")
         default: return ModelFailure(.failed, message: "The model server failed: \(reason)", retryable: status >= 500)
         }
+    }
+
+    /// llama.cpp says it by a type, vLLM and others by a sentence.
+    private static func meansTooLong(_ type: String?, _ reason: String) -> Bool {
+        type == "exceed_context_size_error" || type == "context_length_exceeded" || reason.contains("maximum context length")
     }
 }

@@ -17,12 +17,32 @@ struct RequestFields: Sendable {
         /// A text, texts, tokens, or lists of tokens.
         case prompt
         case messages
+        /// A list of objects.
+        case objects
         /// Anything whose nesting and size the bound of the whole body holds.
         case any
         /// An object of scalars.
         case scalars
         /// What an engine's manifest adds: a scalar, or a list or an object of them.
         case plain
+
+        /// What a client is told that the field is.
+        var words: String {
+            switch self {
+            case .text(let most): "a text of \(most) bytes at most"
+            case .flag: "true or false"
+            case .number: "a number"
+            case .integer(let range): "an integer from \(range.lowerBound) to \(range.upperBound)"
+            case .texts(let most): "a text or up to 64 texts, of \(most) bytes at most each"
+            case .prompt: "a text, tokens, or a list of those"
+            case .messages:
+                "a list of 1 to \(RequestFields.maximumItems) messages, each an object with a role and, as content, a text or a list of parts"
+            case .objects: "a list of \(RequestFields.maximumItems) objects at most"
+            case .any: "a list of 1048576 items at most"
+            case .scalars: "an object of plain values"
+            case .plain: "a plain value, or a list or an object of plain values"
+            }
+        }
     }
 
     static func shapes(of operation: ModelRequest.Operation) -> [String: Shape] {
@@ -53,7 +73,7 @@ struct RequestFields: Sendable {
 
     private static let chat: [String: Shape] = [
         "messages": .messages, "max_completion_tokens": .integer(1...1_000_000), "logprobs": .flag,
-        "top_logprobs": .integer(0...20), "tools": .any, "tool_choice": .any, "parallel_tool_calls": .flag, "functions": .any,
+        "top_logprobs": .integer(0...20), "tools": .objects, "tool_choice": .any, "parallel_tool_calls": .flag, "functions": .objects,
         "function_call": .any, "response_format": .any, "reasoning_effort": .text(32), "chat_template_kwargs": .scalars,
         "verbosity": .text(32),
     ]
@@ -77,7 +97,7 @@ struct RequestFields: Sendable {
         for (name, value) in fields {
             guard let shape = shapes[name], value != .null else { continue }
             guard fits(value, shape) else {
-                throw ModelFailure(.badRequest, message: "The field '\(name)' has a type or a size that is not allowed here.")
+                throw ModelFailure(.badRequest, message: "The field '\(name)' is \(shape.words) here.", param: name)
             }
             if case .messages = shape { try checkMedia(value) }
             passed[name] = value
@@ -114,6 +134,8 @@ struct RequestFields: Sendable {
                     default: return false
                     }
                 }
+        case (.objects, .array(let items)):
+            items.count <= maximumItems && items.allSatisfy { if case .object = $0 { true } else { false } }
         case (.plain, .array(let items)): items.count <= maximumItems && items.allSatisfy(isScalar)
         case (.plain, .object): fits(value, .scalars)
         case (.plain, _): isScalar(value)
@@ -148,7 +170,8 @@ struct RequestFields: Sendable {
             guard case .array(let parts)? = message["content"] else { continue }
             for part in parts {
                 guard case .object(let part) = part, case .string(let type)? = part["type"] else {
-                    throw ModelFailure(.badRequest, message: "Each part of a message's content is an object with a 'type'.")
+                    throw ModelFailure(
+                        .badRequest, message: "Each part of a message's content is an object with a 'type'.", param: "messages")
                 }
                 switch type {
                 case "text", "input_audio", "refusal": continue
@@ -156,9 +179,13 @@ struct RequestFields: Sendable {
                     var url = part["image_url"]
                     if case .object(let inner)? = url { url = inner["url"] }
                     if case .string(let text)? = url, text.hasPrefix("data:") { continue }
-                    throw ModelFailure(.badRequest, message: "Images are sent along as data: URLs; this host fetches nothing.")
+                    throw ModelFailure(
+                        .badRequest, message: "Images are sent along as data: URLs; this host fetches nothing.", param: "messages"
+                    )
                 default:
-                    throw ModelFailure(.badRequest, message: "Parts of the type '\(type.prefix(32))' are not taken by this host.")
+                    throw ModelFailure(
+                        .badRequest, message: "Parts of the type '\(type.prefix(32))' are not taken by this host.",
+                        param: "messages")
                 }
             }
         }

@@ -19,11 +19,10 @@ struct AccessMiddleware: RouterMiddleware {
         var response = try await next(request, context)
         var entry = AccessLog.Entry(
             at: .now(), method: request.method.rawValue, route: AccessMiddleware.route(context), status: response.status.code,
-            milliseconds: 0, bytes: 0, request: AccessMiddleware.name(of: request, context))
+            milliseconds: 0, bytes: 0, request: context.requestName)
         entry.key = Credentials.token(of: request).flatMap(directory.authenticate)?.keyID
         entry.job = response.headers[ModelHeader.job]
         entry.trace = Trace(request)?.id
-        if response.headers[ModelHeader.requestID] == nil { response.headers[ModelHeader.requestID] = entry.request }
         guard response.body.contentLength == nil else {
             (entry.bytes, entry.milliseconds) = (
                 response.body.contentLength ?? 0, (ContinuousClock.now - start) / .milliseconds(1)
@@ -49,18 +48,6 @@ struct AccessMiddleware: RouterMiddleware {
     /// The router calls what no route answers by a word.
     private static func route(_ context: GatewayContext) -> String? {
         context.endpointPath.flatMap { $0.hasPrefix("/") ? $0 : nil }
-    }
-
-    /// The client's own name for the request where it is a short word, else one of ours.
-    private static func name(of request: Request, _ context: GatewayContext) -> String {
-        if let given = request.headers[ModelHeader.requestID], (1...64).contains(given.utf8.count),
-            given.utf8.allSatisfy({
-                (48...57).contains($0) || (65...90).contains($0) || (97...122).contains($0) || $0 == 45 || $0 == 46 || $0 == 95
-            })
-        {
-            return given
-        }
-        return UUIDv7.make()
     }
 }
 

@@ -19,12 +19,15 @@ struct GatewayError: Error, Hashable, Sendable {
     var detail: String
     /// Seconds until it is worth another try, where that is known.
     var retryAfter: Double?
+    /// The field of the request that is at fault; interfaces that name one say it.
+    var param: String?
 
-    init(_ status: Int, _ code: String, _ detail: String, retryAfter: Double? = nil) {
+    init(_ status: Int, _ code: String, _ detail: String, retryAfter: Double? = nil, param: String? = nil) {
         self.status = status
         self.code = code
         self.detail = detail
         self.retryAfter = retryAfter
+        self.param = param
     }
 
     static let noSuchJob = GatewayError(404, "not_found", "There is no such job for this key; `GET /jobs` lists yours.")
@@ -66,6 +69,19 @@ struct GatewayError: Error, Hashable, Sendable {
             self.init(503, "unavailable", "The coordinator's object store did not take or give the bytes; send it again.")
         default: return nil
         }
+    }
+
+    /// No route of ours. A base URL with one `/v1` too few or too many is what a client's author meets first, so it is named.
+    static func nothing(at request: Request) -> GatewayError {
+        let path = request.uri.path
+        let parts = path.split(separator: "/").map(String.init)
+        var advice = "/openapi.json lists what there is"
+        if parts.first.map(OpenAIError.unversioned.contains) == true {
+            advice = "the interface for models stands under /v1: end the base URL of an OpenAI client with it"
+        } else if path.contains("/v1/v1") {
+            advice = "the base URL ends with /v1, and this client adds it by itself"
+        }
+        return GatewayError(404, "unknown_url", "There is nothing at \(request.method.rawValue) \(path.prefix(256)): \(advice).")
     }
 
     static let diskFull = GatewayError(
@@ -194,15 +210,24 @@ struct ProblemMiddleware: RouterMiddleware {
             return ErrorShape.response(.goingDown, request)
         } catch is HTTPError where request.uri.path.hasPrefix("/v2/") {
             return RegistryError.unsupported.response()
-        } catch let error as HTTPError where error.status == .notFound && OpenAPI.methods(of: request.uri.path) != nil {
-            let methods = OpenAPI.methods(of: request.uri.path) ?? []
-            let problem = GatewayError(405, "method_not_allowed", "This path takes \(methods.joined(separator: ", ")).")
+        } catch let error as HTTPError where error.status == .notFound {
+            guard let methods = OpenAPI.methods(of: request.uri.path) else {
+                return ErrorShape.response(.nothing(at: request), request)
+            }
+            let allowed = (methods + (methods.contains("GET") ? ["HEAD"] : [])).joined(separator: ", ")
+            // Asking what a path takes is no mistake (RFC 9110, section 9.3.7).
+            guard request.method != .options else { return Response(status: .noContent, headers: [.allow: allowed]) }
+            let problem = GatewayError(405, "method_not_allowed", "This path takes \(allowed).")
             var response = ErrorShape.response(problem, request)
-            response.headers[.allow] = methods.joined(separator: ", ")
+            response.headers[.allow] = allowed
             return response
         } catch {
             if let known = GatewayError(error) { return ErrorShape.response(known, request) }
-            context.logger.error("request failed", metadata: ["path": "\(request.uri.path)", "error": "\(error)"])
+            context.logger.error(
+                "request failed",
+                metadata: [
+                    "path": "\(request.uri.path)", "request": "\(context.requestName)", "error": "\(error)",
+                ])
             let problem = GatewayError(500, "internal_error", "The coordinator failed at this; its log says why.")
             return ErrorShape.response(problem, request)
         }

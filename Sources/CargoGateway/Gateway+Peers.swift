@@ -46,7 +46,7 @@ extension Gateway {
             try peer(request, bytes)
             let id = try jobID(context)
             let query = request.uri.queryParameters
-            guard let account = query["account"].flatMap({ Int64($0) }) else { throw Gateway.nothingHere }
+            guard let account = query["account"].flatMap({ Int64($0) }) else { throw GatewayError.nothing(at: request) }
             let principal = Principal(
                 account: account, keyID: query["key"].map(String.init) ?? "", scopes: [.host],
                 host: query["host"].map(String.init))
@@ -54,18 +54,15 @@ extension Gateway {
             case "heartbeat": return try await heartbeat(id, bytes, principal, passedOn: true).response
             case "complete": return try await complete(id, bytes, principal, passedOn: true).response
             case "fail": return try await fail(id, bytes, principal, passedOn: true).response
-            default: throw Gateway.nothingHere
+            default: throw GatewayError.nothing(at: request)
             }
         }
     }
 
-    private static let nothingHere = GatewayError(
-        404, "http_404", "There is nothing here that answers this method; see /openapi.json.")
-
     private func peer(_ request: Request, _ body: [UInt8] = []) throws {
         let sender = queue.peers?.sender(
             request.headers[GatewayHeader.peer], method: request.method.rawValue, target: request.uri.description, body: body)
-        guard sender != nil else { throw Gateway.nothingHere }
+        guard sender != nil else { throw GatewayError.nothing(at: request) }
     }
 
     private func peerLog(_ request: Request, _ context: GatewayContext) async throws -> Response {
@@ -74,7 +71,7 @@ extension Gateway {
         guard let attempt = context.parameters.get("attempt").flatMap({ Int($0) }),
             let account = query["account"].flatMap({ Int64($0) }), let base = query["base"].flatMap({ Int64($0) }),
             let after = query["after"].flatMap({ Int64($0) })
-        else { throw Gateway.nothingHere }
+        else { throw GatewayError.nothing(at: request) }
         let key = JobKey(account: account, id: try jobID(context))
         let follows = query["follow"] == "true"
         var headers = HTTPFields()

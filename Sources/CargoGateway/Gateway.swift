@@ -55,7 +55,8 @@ public struct Gateway: Sendable {
     }
 
     public func router() throws -> Router<GatewayContext> {
-        let router = Router(context: GatewayContext.self)
+        let router = Router(context: GatewayContext.self, options: .autoGenerateHeadEndpoints)
+        router.add(middleware: RequestName())
         if let access { router.add(middleware: AccessMiddleware(log: access, directory: queue.directory)) }
         router.add(middleware: CrossOrigin())
         router.add(middleware: ProblemMiddleware())

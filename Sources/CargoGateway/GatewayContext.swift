@@ -5,6 +5,8 @@ public import NIOCore
 public struct GatewayContext: RequestContext {
     public var coreContext: CoreRequestContextStorage
     public let channel: any Channel
+    /// What this request is called in answers and logs.
+    var requestName = ""
 
     public init(source: ApplicationRequestContextSource) {
         coreContext = .init(source: source)

@@ -84,7 +84,7 @@ public struct MeteredModels: ModelService {
             return usage
         } catch let failure as ModelFailure {
             // A request that is wrong in itself says nothing of the model.
-            if failure.code != .badRequest, failure.code != .modelNotFound { note(tokens: nil, failed: true) }
+            if ![.badRequest, .contextExceeded, .modelNotFound].contains(failure.code) { note(tokens: nil, failed: true) }
             throw failure
         }
     }

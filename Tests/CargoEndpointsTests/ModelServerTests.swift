@@ -118,14 +118,15 @@ import Testing
     }
 
     @Test(arguments: [
-        (#","max_tokens":"many""#, "max_tokens"), (#","n":100000"#, "'n'"), (#","stop":[1]"#, "stop"),
+        (#","max_tokens":"many""#, "max_tokens"), (#","n":100000"#, "n"), (#","stop":[1]"#, "stop"),
+        (#","tools":{"no":"list"}"#, "tools"), (#","temperature":"hot""#, "temperature"),
     ])
     func aFieldOfAnotherTypeOrSizeIsRefusedByName(more: String, name: String) async throws {
         let failure = await failure {
             try await ModelServer(.tcp(host: "127.0.0.1", port: 1)).ask(chat(more: more), into: Answer())
         }
         #expect(failure?.code == .badRequest)
-        #expect(failure?.message.contains(name) == true)
+        #expect(failure?.param == name && failure?.message.contains("'\(name)'") == true)
     }
 
     @Test func anImageByAddressIsRefusedAndOneSentAlongIsNot() async throws {
@@ -148,6 +149,9 @@ import Testing
 
     @Test(arguments: [
         ("400 Bad Request", #"{"error":{"message":"context is full"}}"#, ModelFailure.Code.badRequest, 400, false),
+        ("400 Bad Request", #"{"error":{"type":"exceed_context_size_error"}}"#, .contextExceeded, 400, false),
+        ("400 Bad Request", #"{"message":"This model's maximum context length is 9."}"#, .contextExceeded, 400, false),
+        ("500 Internal Server Error", #"{"error":{"message":"image input is not supported"}}"#, .badRequest, 400, false),
         ("404 Not Found", #"{"error":"model not found"}"#, .modelNotFound, 404, false),
         ("401 Unauthorized", "no", .failed, 502, false),
         ("429 Too Many Requests", "{}", .overloaded, 503, true),

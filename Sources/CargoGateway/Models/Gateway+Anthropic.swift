@@ -16,9 +16,7 @@ extension Gateway {
                 let id = "msg_" + asked.key.id.description.filter { $0 != "-" }
                 let shape: any AnswerShape =
                     ask.stream ? AnthropicStream(id: id, model: ask.model) : AnthropicWhole(id: id, model: ask.model)
-                var response = try await answer(asked, context, as: shape)
-                response.headers[ModelHeader.anthropicRequestID] = asked.key.id.description
-                return response
+                return try await answer(asked, context, as: shape)
             }
             // The model's own template and tokenizer count: it is asked for a single token.
             router.post("\(base)/messages/count_tokens") { request, context in

@@ -37,13 +37,14 @@ struct ModelAsk: Sendable {
         let fields = try ModelAsk.fields(bytes)
         guard case .string(let model)? = fields[name], !model.isEmpty, model.utf8.count <= 256 else {
             throw GatewayError(
-                400, "invalid_body", "The field '\(name)' names the model; GET /v1/models lists those that are served.")
+                400, "invalid_body", "The field '\(name)' names the model; GET /v1/models lists those that are served.",
+                param: name)
         }
         var stream = false
         switch fields["stream"] {
         case nil, .null?: break
         case .bool(let value)?: stream = value
-        default: throw GatewayError(400, "invalid_body", "The field 'stream' is true or false.")
+        default: throw GatewayError(400, "invalid_body", "The field 'stream' is true or false.", param: "stream")
         }
         self.init(
             operation, model: model, body: String(decoding: bytes, as: UTF8.self), stream: stream, patience: patience,

@@ -18,6 +18,9 @@ struct Verbatim: AnswerShape {
 
 /// `{"error": {message, type, param, code}}`.
 enum OpenAIError {
+    /// First parts of paths whose clients left `/v1` out of their base URL.
+    static let unversioned: Set<String> = ["chat", "completions", "embeddings", "images", "responses", "messages"]
+
     private struct Envelope: Encodable {
         struct Detail: Encodable {
             var message: String
@@ -40,7 +43,7 @@ enum OpenAIError {
     }
 
     static func encode(_ error: GatewayError) throws -> [UInt8] {
-        let parameter = error.code == "model_not_found" ? "model" : nil
+        let parameter = error.param ?? (["model_not_found", "unsupported_operation"].contains(error.code) ? "model" : nil)
         let code = error.status == 401 ? "invalid_api_key" : error.code
         let detail = Envelope.Detail(message: error.detail, type: type(error.status), param: parameter, code: code)
         return Array(try Answer.encoder.encode(Envelope(error: detail)))
@@ -66,24 +69,18 @@ enum OpenAIError {
 
 /// Whose error shape a path answers in.
 enum ErrorShape {
-    /// First parts below `/v1` and `/api/v1` that belong to OpenAI's interface.
-    private static let openAI: Set<String> = [
-        "chat", "completions", "embeddings", "images", "models", "files", "batches", "responses", "audio", "moderations",
-        "uploads",
-        "fine_tuning", "assistants", "threads", "vector_stores", "engines",
-    ]
+    /// First parts below `/api/v1` that belong to other interfaces; all else there is OpenAI's, as it is below `/v1`.
+    private static let others: Set<String> = ["jobs", "workers"]
 
     static func response(_ error: GatewayError, _ request: Request) -> Response {
-        let path = request.uri.path
-        let parts = path.split(separator: "/", maxSplits: 3).map(String.init)
+        var parts = request.uri.path.split(separator: "/", maxSplits: 3).map(String.init)[...]
+        let isBelowAPI = parts.first == "api"
+        if isBelowAPI { parts = parts.dropFirst() }
         switch (parts.first, parts.dropFirst().first) {
-        case ("v1", "messages"?),
-            ("api", "v1"?) where path.contains("/v1/messages"):
-            return AnthropicError.response(error)
+        case ("v1", "messages"?): return AnthropicError.response(error)
         case ("v1", "models"?) where request.headers[ModelHeader.anthropicVersion] != nil: return AnthropicError.response(error)
-        case ("v1", _): return OpenAIError.response(error)
-        case ("api", "v1"?) where parts.count > 2 && openAI.contains(parts[2].split(separator: "/").first.map(String.init) ?? ""):
-            return OpenAIError.response(error)
+        case ("v1", let part) where !isBelowAPI || !(part.map(others.contains) ?? false): return OpenAIError.response(error)
+        case (let part?, _) where !isBelowAPI && OpenAIError.unversioned.contains(part): return OpenAIError.response(error)
         default: return error.response
         }
     }
