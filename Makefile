@@ -14,9 +14,10 @@ build: setup
 test: build engines
 	@scripts/test
 
-## Python environments of the large engines (PyTorch, LangChain), for the tests: a gigabyte and a minute.
+## Python environments of the large engines (PyTorch, LangChain) and of LiteLLM, for the tests: two gigabytes and two minutes.
 engines: setup
 	@for engine in transformers langchain; do scripts/engine-venv $$engine; done
+	@scripts/locked-venv Tests/Clients/litellm/requirements.txt .build/clients/litellm
 
 format:
 	swift format --in-place --recursive --parallel Package.swift Plugins Sources Tests

@@ -1,5 +1,8 @@
 """The anthropic package against a coordinator, by changing the base URL only: anthropic_client.py URL KEY."""
+import asyncio
+import json
 import sys
+import urllib.request
 
 import anthropic
 
@@ -31,6 +34,59 @@ def streaming():
         final = stream.get_final_message()
     expect(text == whole.content[0].text and final.usage.output_tokens == 9, f"{text!r} {final}")
     expect(final.stop_reason == "max_tokens", "why it stopped")
+
+
+def events():
+    """The helper's own events, one after the other, and the text that they grow."""
+    kinds, snapshot = [], ""
+    with client.messages.stream(model="tiny-chat", max_tokens=9, messages=hello, extra_body={"temperature": 0}) as stream:
+        for event in stream:
+            kinds.append(event.type)
+            if event.type == "text":
+                snapshot = event.snapshot
+        expect(stream.request_id and stream.get_final_text() == snapshot, f"{stream.request_id} {snapshot!r}")
+    expect(kinds[:2] == ["message_start", "content_block_start"] and kinds[-1] == "message_stop", f"{kinds}")
+    expect("content_block_delta" in kinds and kinds.count("content_block_stop") == 1 and "message_delta" in kinds, f"{kinds}")
+    raw = list(client.messages.create(model="tiny-chat", max_tokens=3, messages=hello, stream=True))
+    expect(raw[0].message.usage.output_tokens == 0 and raw[-2].usage.output_tokens == 3, f"{raw}")
+
+
+def fields():
+    turns = [
+        {"role": "user", "content": [{"type": "text", "text": "hello", "cache_control": {"type": "ephemeral"}}]},
+        {"role": "assistant", "content": "hi"}, {"role": "user", "content": [{"type": "text", "text": "go"}, {"type": "text", "text": " on"}]},
+    ]
+    asked = {"model": "tiny-chat", "max_tokens": 16, "messages": turns, "metadata": {"user_id": "ada"}, "extra_body": {"temperature": 0}}
+    whole = client.messages.create(**asked, system=[{"type": "text", "text": "Be brief."}])
+    expect(whole._request_id and whole.usage.input_tokens > 10 and whole.role == "assistant", f"{whole}")
+    letter = whole.content[0].text[3]
+    stopped = client.messages.create(**asked, system=[{"type": "text", "text": "Be brief."}], stop_sequences=[letter])
+    expect(letter not in stopped.content[0].text and stopped.stop_reason in ("stop_sequence", "end_turn"), f"{stopped}")
+    other = anthropic.Anthropic(base_url=url + "/api", auth_token=key, max_retries=0, timeout=60)
+    expect(other.messages.create(**asked).usage.output_tokens == 16, "under /api too, with the key as a bearer's")
+    raw = client.messages.with_raw_response.create(**asked)
+    expect(raw.headers["request-id"] and raw.parse().type == "message", f"{raw.headers}")
+
+
+async def asynchronous():
+    many = anthropic.AsyncAnthropic(base_url=url, api_key=key, max_retries=0, timeout=60)
+
+    async def one(number):
+        turns = [{"role": "user", "content": str(number)}]
+        async with many.messages.stream(model="tiny-chat", max_tokens=6, messages=turns) as stream:
+            return "".join([text async for text in stream.text_stream])
+
+    expect(all(await asyncio.gather(*(one(number) for number in range(8)))), "a text of each stream")
+    said = await many.messages.create(model="scripted", max_tokens=50, messages=hello, tools=[weather], tool_choice={"type": "any"})
+    expect(said.stop_reason == "tool_use", f"{said}")
+
+
+def key_with(**settings):
+    request = urllib.request.Request(
+        url + "/keys", json.dumps({"name": "client", **settings}).encode(),
+        {"Authorization": f"Bearer {key}", "Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        return json.load(answer)["key"]
 
 
 def tools():
@@ -67,14 +123,30 @@ def errors():
             lambda: client.with_options(api_key="ls_no").messages.create(model="tiny-chat", max_tokens=1, messages=hello),
             anthropic.AuthenticationError,
         ),
+        (
+            lambda: client.with_options(api_key=key_with(scopes=["read"])).messages.create(
+                model="tiny-chat", max_tokens=1, messages=hello),
+            anthropic.PermissionDeniedError,
+        ),
+        (lambda: ask_twice(key_with(scopes=["read", "write"], policy={"requests_per_minute": 1})), anthropic.RateLimitError),
+        (lambda: client.messages.create(model="tiny-embed", max_tokens=1, messages=hello), anthropic.BadRequestError),
     ]:
         try:
             call()
-        except error:
+        except error as raised:
+            expect(raised.request_id and raised.body["type"] == "error", f"{raised.request_id} {raised.body}")
             continue
         raise AssertionError(f"{error.__name__} was expected")
 
 
-for check in (messages, streaming, tools, counting, models, errors):
-    check()
-    print("ok", check.__name__, flush=True)
+def ask_twice(other):
+    for _ in range(2):
+        client.with_options(api_key=other).messages.create(model="tiny-chat", max_tokens=1, messages=hello)
+
+
+for check in (messages, streaming, events, fields, tools, counting, models, errors):
+    if not sys.argv[3:] or check.__name__ in sys.argv[3:]:
+        check()
+        print("ok", check.__name__, flush=True)
+asyncio.run(asynchronous())
+print("ok asynchronous", flush=True)

@@ -8,6 +8,7 @@ import json
 import math
 import sys
 import time
+import urllib.request
 
 import openai
 
@@ -28,6 +29,23 @@ weather = {
 def expect(holds, what):
     if not holds:
         raise AssertionError(what)
+
+
+def key_with(**settings):
+    """Another key of this account."""
+    request = urllib.request.Request(
+        url + "/keys", json.dumps({"name": "client", **settings}).encode(),
+        {"Authorization": f"Bearer {key}", "Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        return json.load(answer)["key"]
+
+
+def refused(error, call):
+    try:
+        call()
+    except error as raised:
+        return raised
+    raise AssertionError(f"{error.__name__} was expected")
 
 
 def models():
@@ -75,6 +93,71 @@ def fields():
     expect(isinstance(json.loads(shaped.choices[0].message.content)["n"], bool), "an answer in the schema")
     text = client.completions.create(model=model, prompt="once", max_tokens=5)
     expect(text.object == "text_completion" and text.usage.completion_tokens == 5, "completions")
+
+
+def accepted():
+    """What editors and chat programs send along, whether or not a model makes use of it."""
+    turns = [
+        {"role": "developer", "content": "Be brief."}, {"role": "user", "name": "ada", "content": [{"type": "text", "text": "hello"}]},
+        {"role": "assistant", "content": [{"type": "text", "text": "hello"}], "refusal": None}, {"role": "user", "content": "go on"},
+    ]
+    asked = {
+        "model": model, "messages": turns, "max_completion_tokens": 5, "temperature": 0, "top_p": 1, "presence_penalty": 0,
+        "frequency_penalty": 0, "n": 1, "stop": None, "user": "ada", "store": False, "metadata": {"page": "1"}, "seed": 1,
+        "parallel_tool_calls": True, "tools": [weather], "tool_choice": "none", "service_tier": "auto", "reasoning_effort": "low",
+        "verbosity": "low", "modalities": ["text"], "prompt_cache_key": "k", "safety_identifier": "s", "logit_bias": {},
+        "response_format": {"type": "text"}, "extra_body": {"num_ctx": 4096, "keep_alive": "5m", "unknown": {"deep": [1, {"x": None}]}},
+    }
+    whole = client.chat.completions.create(**asked)
+    expect(whole.usage.completion_tokens == 5 and whole.choices[0].message.role == "assistant", f"{whole}")
+    streamed = client.chat.completions.create(**asked, stream=True, stream_options={"include_usage": True})
+    expect([chunk.usage.completion_tokens for chunk in streamed if chunk.usage] == [5], "the same in a stream")
+    for wrong, value in [("max_tokens", 0), ("temperature", "hot"), ("tools", {"no": "list"}), ("n", 99), ("messages", [])]:
+        error = refused(openai.BadRequestError, lambda: client.chat.completions.create(
+            **{"model": model, "messages": hello, "extra_body": {wrong: value}}))
+        expect(error.param == wrong and wrong in error.message, f"{wrong}: {error}")
+    error = refused(openai.BadRequestError, lambda: client.embeddings.create(model=model, input="x"))
+    expect(error.param == "model" and error.code == "unsupported_operation", f"{error}")
+
+
+def headers():
+    raw = client.chat.completions.with_raw_response.create(model=model, messages=hello, max_tokens=3)
+    expect(raw.headers["x-request-id"] and raw.headers["longshore-job"] and raw.parse().usage.completion_tokens == 3, f"{raw}")
+    with client.chat.completions.with_streaming_response.create(model=model, messages=hello, max_tokens=3, stream=True) as raw:
+        expect(raw.headers["content-type"] == "text/event-stream" and raw.headers["x-request-id"], f"{raw.headers}")
+        expect(list(raw.iter_lines())[-2:] == ["data: [DONE]", ""], "how a stream ends")
+    listed = client.models.with_raw_response.list()
+    expect(listed.headers["x-request-id"] and len(listed.parse().data) > 2, "a list has an id of its request too")
+    error = refused(openai.NotFoundError, lambda: client.models.retrieve("no/such"))
+    expect(error.request_id and error.code == "model_not_found" and error.param == "model", f"{error.request_id} {error}")
+
+
+def limits():
+    reader = client.with_options(api_key=key_with(scopes=["read"]))
+    expect({model, scripted} <= {entry.id for entry in reader.models.list()}, "who may read sees the models")
+    refused(openai.PermissionDeniedError, lambda: reader.chat.completions.create(model=model, messages=hello, max_tokens=1))
+    few = client.with_options(api_key=key_with(scopes=["read", "write"], policy={"requests_per_minute": 2}))
+    for _ in range(2):
+        few.chat.completions.create(model=model, messages=hello, max_tokens=1)
+    error = refused(openai.RateLimitError, lambda: few.chat.completions.create(model=model, messages=hello, max_tokens=1))
+    expect(0 < int(error.response.headers["retry-after"]) <= 60, f"{error.response.headers}")
+    stream = {"model": model, "messages": hello, "max_tokens": 1, "stream": True}
+    refused(openai.RateLimitError, lambda: few.chat.completions.create(**stream))
+    memory = client.with_options(api_key=key_with(scopes=["read", "write"], policy={"durable": False}))
+    chunks = list(memory.chat.completions.create(**{**stream, "max_tokens": 5}))
+    expect(chunks[-1].choices[0].finish_reason == "length", "a request that is kept in memory only")
+
+
+def patience():
+    """Who waits for less than the answer takes is told, by the client or by us, and the next request is answered."""
+    hurried = client.with_options(timeout=0.05)
+    asked = {"model": model, "messages": hello, "max_tokens": 1900, "extra_body": {"ignore_eos": True}}
+    error = refused(openai.APIError, lambda: hurried.chat.completions.create(**asked))
+    expect(isinstance(error, openai.APITimeoutError) or error.status_code == 504, f"{error!r}")
+    with client.chat.completions.create(**asked, stream=True) as stream:
+        for _, _ in zip(range(5), stream):
+            pass
+    expect(client.chat.completions.create(model=model, messages=hello, max_tokens=2).usage.completion_tokens == 2, "after it")
 
 
 def tools():
@@ -170,6 +253,22 @@ async def many():
 
     counts = await asyncio.gather(*(one(number) for number in range(12)))
     expect(all(count > 0 for count in counts), f"pieces of each stream: {counts}")
+    said = await asynchronous.chat.completions.create(model=scripted, messages=hello, tools=[weather])
+    expect(said.choices[0].message.tool_calls[0].function.name == "weather", f"{said}")
+    vectors = await asynchronous.embeddings.create(model=embedder, input=["one", "two"])
+    expect(len(vectors.data) == 2 and len(vectors.data[0].embedding) == len(vectors.data[1].embedding), "vectors")
+    answer = await asynchronous.responses.create(model=model, input="hello", max_output_tokens=4)
+    expect(answer.usage.output_tokens == 4, f"{answer}")
+    listed = {entry.id async for entry in asynchronous.models.list()}
+    expect({model, embedder, scripted} <= listed, f"{listed}")
+    made = await asynchronous.files.create(file=("a.jsonl", b"{}\n"), purpose="batch")
+    expect((await asynchronous.files.content(made.id)).read() == b"{}\n", "a file")
+    expect((await asynchronous.files.delete(made.id)).deleted, "deleted")
+    try:
+        await asynchronous.with_options(api_key="ls_wrong").models.list()
+        raise AssertionError("a wrong key was taken")
+    except openai.AuthenticationError as error:
+        expect(error.request_id and error.code == "invalid_api_key", f"{error}")
 
 
 def files():
@@ -220,7 +319,9 @@ def batches():
     expect(refused.status == "failed" and refused.errors.data[0].line == 1, "a file that is no JSONL")
 
 
-checks = [models, chat, streaming, fields, tools, responses, images, embeddings, errors, files, batches]
+checks = [
+    models, chat, streaming, fields, accepted, headers, limits, patience, tools, responses, images, embeddings, errors, files, batches,
+]
 wanted = sys.argv[3:]
 for check in checks:
     if not wanted or check.__name__ in wanted:
