@@ -34,7 +34,8 @@ struct Forwarding: Sendable {
             if let usage { stream.end(usage) }
         } catch let failure as ModelFailure {
             throw TunnelFault(
-                code: failure.code.rawValue, message: failure.message, status: failure.status, retryable: failure.retryable)
+                code: failure.code.rawValue, message: failure.message, status: failure.status, retryable: failure.retryable,
+                param: failure.param)
         }
     }
 }

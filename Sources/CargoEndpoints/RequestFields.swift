@@ -73,7 +73,8 @@ struct RequestFields: Sendable {
 
     private static let chat: [String: Shape] = [
         "messages": .messages, "max_completion_tokens": .integer(1...1_000_000), "logprobs": .flag,
-        "top_logprobs": .integer(0...20), "tools": .objects, "tool_choice": .any, "parallel_tool_calls": .flag, "functions": .objects,
+        "top_logprobs": .integer(0...20), "tools": .objects, "tool_choice": .any, "parallel_tool_calls": .flag,
+        "functions": .objects,
         "function_call": .any, "response_format": .any, "reasoning_effort": .text(32), "chat_template_kwargs": .scalars,
         "verbosity": .text(32),
     ]

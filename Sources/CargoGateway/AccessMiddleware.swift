@@ -23,6 +23,7 @@ struct AccessMiddleware: RouterMiddleware {
         entry.key = Credentials.token(of: request).flatMap(directory.authenticate)?.keyID
         entry.job = response.headers[ModelHeader.job]
         entry.trace = Trace(request)?.id
+        if response.headers[ModelHeader.requestID] == nil { response.headers[ModelHeader.requestID] = entry.request }
         guard response.body.contentLength == nil else {
             (entry.bytes, entry.milliseconds) = (
                 response.body.contentLength ?? 0, (ContinuousClock.now - start) / .milliseconds(1)

@@ -2,7 +2,9 @@ import CargoWire
 import HTTPTypes
 import Hummingbird
 
-/// Gives every request a name and says it in every answer: what a client shows of a failure is what the logs here call it.
+/// Gives every request a name: what a client shows of a failure is what the logs here call it.
+///
+/// Clients of models look for it in every answer; elsewhere the access log says it, where there is one.
 struct RequestName: RouterMiddleware {
     typealias Context = GatewayContext
 
@@ -13,6 +15,7 @@ struct RequestName: RouterMiddleware {
         var context = context
         context.requestName = RequestName.given(by: request) ?? UUIDv7.make()
         var response = try await next(request, context)
+        guard CrossOrigin.covers(request.uri.path) else { return response }
         // The answer of a model is called as its job.
         let name = response.headers[ModelHeader.requestID] ?? context.requestName
         response.headers[ModelHeader.requestID] = name

@@ -60,12 +60,15 @@ public struct TunnelFault: Error, Hashable, Sendable, Codable {
     /// Of HTTP, as it would have been answered.
     public var status: Int
     public var retryable: Bool
+    /// The field of a request that is at fault.
+    public var param: String?
 
-    public init(code: String, message: String, status: Int = 502, retryable: Bool = false) {
+    public init(code: String, message: String, status: Int = 502, retryable: Bool = false, param: String? = nil) {
         self.code = code
         self.message = message
         self.status = status
         self.retryable = retryable
+        self.param = param
     }
 
     /// The connection went: whoever asked may ask again, another way.

@@ -4,11 +4,12 @@ import Testing
 
 /// What a program meets that knows the interfaces and not this server: names of requests, shapes of errors, methods, base URLs.
 @Suite struct InterfaceTests {
-    @Test(.timeLimit(.minutes(1))) func `every answer names its request, an error too, by the client's name where it gave one`()
+    @Test(.timeLimit(.minutes(1)))
+    func `every answer to a client of models names its request, an error too, by the client's name where it gave one`()
         async throws
     {
         try await withCoordinator { port in
-            for path in ["/v1/models", "/v1/models/no/such", "/v1/nothing", "/healthz", "/jobs", "/nowhere"] {
+            for path in ["/v1/models", "/api/v1/models", "/v1/models/no/such", "/v1/nothing", "/run/nothing"] {
                 let reply = try await port.get(path)
                 #expect(reply.headers.first(name: "X-Request-Id")?.count == 36, "\(path)")
                 let named = try await port.get(path, headers: [("X-Request-Id", "proxy-7")])

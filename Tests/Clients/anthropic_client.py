@@ -100,10 +100,29 @@ def tools():
     with client.messages.stream(model="scripted", max_tokens=50, messages=hello, tools=[weather]) as stream:
         final = stream.get_final_message()
     expect(any(block.type == "tool_use" and block.input == {"place": "你好こんにちは"} for block in final.content), f"{final}")
+    bare = {"type": "custom", "name": "now", "input_schema": {}}
+    said = client.messages.create(model="scripted", max_tokens=50, messages=hello, tools=[bare])
+    expect(next(block for block in said.content if block.type == "tool_use").input == {}, f"an input is an object: {said}")
+    try:
+        client.messages.create(
+            model="scripted", max_tokens=50, messages=hello, tools=[{"type": "web_search_20250305", "name": "web_search"}])
+        raise AssertionError("a tool that nobody here runs was taken")
+    except anthropic.BadRequestError as error:
+        expect("web_search_20250305" in error.message, f"{error}")
 
 
 def counting():
     expect(client.messages.count_tokens(model="tiny-chat", messages=hello).input_tokens > 5, "tokens")
+    long = [{"role": "user", "content": "a" * 9000}]
+    for call in (
+        client.messages.count_tokens, lambda **asked: client.messages.create(max_tokens=5, **asked),
+        lambda **asked: client.messages.create(max_tokens=5, stream=True, **asked),
+    ):
+        try:
+            call(model="tiny-chat", messages=long)
+            raise AssertionError("a prompt that is too long was taken")
+        except anthropic.BadRequestError as error:
+            expect("prompt is too long" in error.message, f"{error}")
 
 
 def models():

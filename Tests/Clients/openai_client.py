@@ -146,6 +146,8 @@ def limits():
     memory = client.with_options(api_key=key_with(scopes=["read", "write"], policy={"durable": False}))
     chunks = list(memory.chat.completions.create(**{**stream, "max_tokens": 5}))
     expect(chunks[-1].choices[0].finish_reason == "length", "a request that is kept in memory only")
+    error = refused(openai.BadRequestError, lambda: memory.chat.completions.create(model=model, messages=hello, n=99))
+    expect(error.param == "n", f"{error}")
 
 
 def patience():
@@ -204,15 +206,14 @@ def responses():
         model=model, input="hello", temperature=0, max_output_tokens=64,
         text={"format": {"type": "json_schema", "name": "n", "schema": schema}})
     expect(isinstance(json.loads(shaped.output_text)["n"], bool), "an answer in the schema")
-    for refused in [
+    for stream in (False, True):
+        error = refused(openai.BadRequestError, lambda: client.responses.create(model=model, input="a" * 9000, stream=stream))
+        expect(error.code == "context_length_exceeded", f"a refusal of the host, streamed {stream}: {error}")
+    for unsupported in [
         {"store": True}, {"previous_response_id": "resp_1"}, {"background": True}, {"tools": [{"type": "web_search"}]},
     ]:
-        try:
-            client.responses.create(**short, input="hello", **refused)
-        except openai.BadRequestError as error:
-            expect(next(iter(refused)) in error.message, f"{error}")
-            continue
-        raise AssertionError(f"{refused} was taken")
+        error = refused(openai.BadRequestError, lambda: client.responses.create(**short, input="hello", **unsupported))
+        expect(next(iter(unsupported)) in error.message, f"{error}")
 
 
 def images():

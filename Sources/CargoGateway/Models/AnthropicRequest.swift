@@ -120,6 +120,10 @@ enum AnthropicRequest {
 
     private static func tool(_ tool: JSONValue) throws -> JSONValue {
         guard case .object(let fields) = tool else { throw refusal("tools: each tool is an object.") }
+        // The others are run by Anthropic, or known to its models alone.
+        if let type = fields["type"]?.text, type != "custom" {
+            throw refusal("tools.type: '\(type.prefix(64))' is not offered here; name, description and input_schema make a tool.")
+        }
         var function: [String: JSONValue] = ["name": .string(try string(fields, "name", "tools"))]
         function["description"] = fields["description"]
         function["parameters"] = fields["input_schema"]

@@ -16,8 +16,13 @@ enum AnthropicError {
     static func response(_ error: GatewayError) -> Response {
         var response = error.response
         response.headers[.contentType] = "application/json"
-        response.body = ResponseBody(byteBuffer: ByteBuffer(bytes: CanonicalJSON.encode(body(error.status, error.detail))))
+        response.body = ResponseBody(byteBuffer: ByteBuffer(bytes: CanonicalJSON.encode(body(error.status, words(error)))))
         return response
+    }
+
+    /// The words by which Anthropic's clients know that they have to shorten a prompt stand first.
+    private static func words(_ error: GatewayError) -> String {
+        error.code == "context_length_exceeded" ? "prompt is too long: " + error.detail : error.detail
     }
 
     private static func type(_ status: Int) -> String {
@@ -80,10 +85,6 @@ struct AnthropicWhole: AnswerShape {
         guard let answer = (try? StrictJSON.parse(body, limit: Gateway.largestAnswer))?.members else {
             throw GatewayError(502, "bad_answer", "The model's host answered with something that is no chat.")
         }
-        if let error = answer["error"] {
-            let message = error.members["message"]?.text ?? "The engine refused the request."
-            return CanonicalJSON.encode(AnthropicError.body(400, message))
-        }
         let choice = answer["choices"]?.elements.first?.members ?? [:]
         let said = choice["message"]?.members ?? [:]
         var content: [JSONValue] = []
@@ -97,7 +98,7 @@ struct AnthropicWhole: AnswerShape {
                 .object([
                     "type": .string("tool_use"), "id": call.members["id"] ?? .string("toolu_0"),
                     "name": function["name"] ?? .string(""),
-                    "input": (try? StrictJSON.parse(arguments, limit: Gateway.largestAnswer)) ?? .object([:]),
+                    "input": .object((try? StrictJSON.parse(arguments, limit: Gateway.largestAnswer))?.members ?? [:]),
                 ]))
         }
         var message = AnthropicMessage.start(id: id, model: model)
@@ -120,9 +121,10 @@ struct AnthropicCount: AnswerShape {
     }
 
     mutating func finish() throws -> [UInt8] {
-        guard let answer = (try? StrictJSON.parse(body, limit: Gateway.largestAnswer))?.members,
-            let tokens = answer["usage"]?.members["prompt_tokens"]
-        else { throw GatewayError(502, "no_count", "The model's host does not tell how many tokens a prompt has.") }
+        let answer = (try? StrictJSON.parse(body, limit: Gateway.largestAnswer))?.members ?? [:]
+        guard let tokens = answer["usage"]?.members["prompt_tokens"] else {
+            throw GatewayError(502, "no_count", "The model's host does not tell how many tokens a prompt has.")
+        }
         return CanonicalJSON.encode(.object(["input_tokens": tokens]))
     }
 

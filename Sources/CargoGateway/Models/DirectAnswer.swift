@@ -349,7 +349,7 @@ final class DirectAnswer: Sendable {
 extension GatewayError {
     /// What a host said of a request, as its client hears it.
     init(_ fault: TunnelFault) {
-        self.init((400..<600).contains(fault.status) ? fault.status : 502, fault.code, fault.message)
+        self.init((400..<600).contains(fault.status) ? fault.status : 502, fault.code, fault.message, param: fault.param)
     }
 
     static func unknownModel(_ model: String) -> GatewayError {

@@ -16,6 +16,12 @@ protocol AnswerShape: Sendable {
     mutating func finish() throws -> [UInt8]
     /// How a stream says that it failed.
     func failure(_ error: GatewayError) -> [UInt8]
+    /// A host's refusal, which is in OpenAI's shape, goes out as it came; else it is an error in the dialect's own.
+    var passesRefusals: Bool { get }
+}
+
+extension AnswerShape {
+    var passesRefusals: Bool { false }
 }
 
 /// The functions that every dialect calls: ask a model, answer with what it says.
@@ -115,7 +121,9 @@ extension Gateway {
         let status = HTTPResponse.Status(integerLiteral: head.status)
         guard head.contentType.hasPrefix("text/event-stream") else {
             var shape = shape
-            var body = try shape.translate(try await whole(&asked))
+            let said = try await whole(&asked)
+            if head.status >= 400, !shape.passesRefusals { throw GatewayError(refused: said, status: head.status) }
+            var body = try shape.translate(said)
             body += try shape.finish()
             return Response(status: status, headers: headers, body: ResponseBody(byteBuffer: ByteBuffer(bytes: body)))
         }
@@ -204,6 +212,15 @@ extension Gateway {
 
 extension GatewayError {
     static let goingDown = GatewayError(503, "closing", "The coordinator is going down; send it again.")
+
+    /// What a host says of a request that it refused.
+    init(refused said: [UInt8], status: Int) {
+        let told = (try? StrictJSON.parse(said, limit: Gateway.largestAnswer))?.members["error"]?.members ?? [:]
+        self.init(
+            (400..<600).contains(status) ? status : 502, String((told["code"]?.text ?? "bad_request").prefix(64)),
+            String((told["message"]?.text ?? "The model's host refused the request.").prefix(2000)),
+            param: told["param"]?.text.map { String($0.prefix(64)) })
+    }
 
     /// Why a request has no answer, or no whole one.
     init(_ status: JobStatus, _ error: JobError?) {

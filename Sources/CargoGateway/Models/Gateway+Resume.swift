@@ -46,5 +46,6 @@ struct Resumed: AnswerShape {
     }
 
     mutating func finish() -> [UInt8] { [] }
+    var passesRefusals: Bool { true }
     func failure(_ error: GatewayError) -> [UInt8] { Verbatim().failure(error) }
 }

@@ -9,6 +9,7 @@ import NIOCore
 struct Verbatim: AnswerShape {
     mutating func translate(_ bytes: [UInt8]) -> [UInt8] { bytes }
     mutating func finish() -> [UInt8] { [] }
+    var passesRefusals: Bool { true }
 
     /// The event that OpenAI's clients raise as an error.
     func failure(_ error: GatewayError) -> [UInt8] {
