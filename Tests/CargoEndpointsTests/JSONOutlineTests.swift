@@ -1,4 +1,5 @@
 import CargoArtifact
+import CargoWire
 import FoundationEssentials
 import Testing
 

@@ -4,6 +4,7 @@ import CargoClient
 import CargoTunnel
 import CargoWire
 import FoundationEssentials
+import NIOCore
 import NIOHTTP1
 import Testing
 
@@ -89,10 +90,10 @@ import Testing
             try await port.withTunnelHost("h", { _, _ in }) { client, models in
                 var capabilities = HostCapabilities(kinds: [])
                 capabilities.models = models
-                async let response = port.open("/v1/chat/completions", ModelRequestTests.question)
+                let response = Task { try await port.open("/v1/chat/completions", ModelRequestTests.question) }
                 let claim = try #require(
                     try await client.claim(ClaimRequest(wait: 20, capabilities: capabilities, claimID: UUIDv7.make())))
-                try await body(port, client, claim) { try await response.body.makeAsyncIterator() }
+                try await body(port, client, claim) { try await response.value.body.makeAsyncIterator() }
             }
         }
     }
@@ -139,6 +140,43 @@ import Testing
                 }
             }
             #expect(try await port.get("/jobs/\(claim.job.id)/logs").text.isEmpty)
+        }
+    }
+
+    @Test(.timeLimit(.minutes(2)), arguments: [true, false])
+    func aRequestIsGivenToAHostThatHasNotAskedForIt(isTaken: Bool) async throws {
+        try await withCoordinator { port in
+            let (given, give) = AsyncStream<Claim>.makeStream()
+            let handler: TunnelLink.Handler = { opening, stream in
+                guard opening.operation == .request else { return }
+                let claim = try JSONDecoder().decode(Claim.self, from: Data(try await stream.collect(limit: 1 << 20)))
+                give.yield(claim)
+                guard isTaken else { throw TunnelFault(code: "overloaded", message: "Not now.", status: 503, retryable: true) }
+                try stream.writeHead(ExchangeHead(status: 200))
+            }
+            try await port.withTunnelHost("h", handler) { client, models in
+                async let response = port.send(.POST, "/v1/chat/completions", ModelRequestTests.question)
+                var iterator = given.makeAsyncIterator()
+                var claim = try #require(await iterator.next())
+                if !isTaken {
+                    // It waits again, under another lease, for whoever asks.
+                    var capabilities = HostCapabilities(kinds: [])
+                    capabilities.models = models
+                    let again = try #require(
+                        try await client.claim(ClaimRequest(wait: 20, capabilities: capabilities, claimID: UUIDv7.make())))
+                    #expect(again.job.id == claim.job.id && again.lease != claim.lease)
+                    claim = again
+                }
+                var beat = Heartbeat(lease: claim.lease, state: .processing)
+                beat.answer = AnswerHead(status: 200, contentType: "application/json")
+                beat.logs = [LogChunk(stream: .answer, offset: 0, data: "{}")]
+                #expect(try await client.heartbeat(claim.job.id, beat).durableOffset == 2)
+                var completion = Completion(lease: claim.lease, exit: ExitReport(exitCode: 0), outputs: [])
+                (completion.logBytes, completion.answer) = (2, beat.answer)
+                try await client.complete(claim.job.id, completion)
+                let reply = try await response
+                #expect(reply.status == 200 && reply.text == "{}", "\(reply.text)")
+            }
         }
     }
 
