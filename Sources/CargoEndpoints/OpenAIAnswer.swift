@@ -82,10 +82,10 @@ struct OpenAIAnswer {
     }
 
     private static func facts(_ bytes: [UInt8]) throws(ModelFailure) -> Facts {
-        let facts: Facts
-        do {
-            facts = try JSONDecoder().decode(Facts.self, from: Data(bytes))
-        } catch {
+        // The decoder looks at no string that it does not need.
+        guard String(validating: bytes, as: UTF8.self) != nil,
+            let facts = try? JSONDecoder().decode(Facts.self, from: Data(bytes))
+        else {
             throw ModelFailure(.badAnswer, message: "The model server's answer is not a JSON object in OpenAI's shape.")
         }
         if let error = facts.error {
