@@ -304,6 +304,7 @@ let package = Package(
                 system,
                 .product(name: "AsyncHTTPClient", package: "async-http-client"),
                 .product(name: "NIOHTTP1", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
             ]),
         // What tests of whole programs share.
         .target(name: "TestStage", path: "Tests/TestStage", swiftSettings: settings),

@@ -43,6 +43,8 @@ public struct CoordinatorSettings: Sendable {
     public var accessLog: FilePath?
     /// Seconds that open requests have to end after SIGTERM.
     public var shutdownSeconds = 5
+    /// Seconds after which a connection that says nothing, or does not come to the end of a request's head, is closed.
+    public var idleSeconds = 75
 
     public init(data: FilePath) { self.data = data }
 }
@@ -63,8 +65,6 @@ public struct Coordinator: Sendable {
 
     /// Connections at most; more wait in the listener's backlog.
     private static let mostConnections = 20_000
-    /// A client that sends nothing of an unfinished request, or asks nothing, for so long is disconnected.
-    private static let idleSeconds: Int64 = 75
 
     /// Locks the data folder and takes up its jobs.
     public init(_ settings: CoordinatorSettings, logger: Logger) async throws {
@@ -146,7 +146,7 @@ public struct Coordinator: Sendable {
             LoopBoundChannel(
                 base: TunnelChannel(
                     http: HTTP1Channel(responder: responder, configuration: http), gateway: gateway,
-                    certificate: certificate, patience: .seconds(Coordinator.idleSeconds)))
+                    certificate: certificate, patience: .seconds(Int64(settings.idleSeconds))))
         }
         let application = Application(
             router: try gateway.router(), server: server,

@@ -37,6 +37,8 @@ final class ExpressLane: ChannelDuplexHandler {
     private var isReadHeld = false
     private var isClosing = false
     private var lastActive = NIODeadline.now()
+    /// Since when a request's head is on its way to the server: one that comes byte by byte keeps nobody waiting for ever.
+    private var headSince: NIODeadline?
     private var timer: Scheduled<Void>?
     /// What the server does with this connection, once it has one of its requests.
     private var server: ServerWatch?
@@ -61,7 +63,10 @@ final class ExpressLane: ChannelDuplexHandler {
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         lastActive = .now()
         var bytes = unwrapInboundIn(data)
-        if case .given = state { return context.fireChannelRead(data) }
+        if case .given = state {
+            if headSince == nil, server?.isIdle ?? false { headSince = .now() }
+            return context.fireChannelRead(data)
+        }
         if held.readableBytes == 0 { held = bytes } else { held.writeBuffer(&bytes) }
         advance(context)
     }
@@ -150,6 +155,9 @@ final class ExpressLane: ChannelDuplexHandler {
         if timer == nil, let context { wait(patience, context) }
     }
 
+    /// The server has a request's head.
+    fileprivate func headCame() { headSince = nil }
+
     /// The server's answer to a request went out.
     fileprivate func serverAnswered() {
         lastActive = .now()
@@ -197,7 +205,7 @@ final class ExpressLane: ChannelDuplexHandler {
                 case .idle, .gathering: false
                 case .routing, .given: server?.isWorking ?? false
                 }
-            let left = isWorking ? patience : lastActive + patience - .now()
+            let left = isWorking ? patience : min(lastActive, headSince ?? lastActive) + patience - .now()
             // A tunnel looks after itself.
             if case .given = state, server == nil {
                 timer = nil
@@ -223,6 +231,8 @@ final class ServerWatch: ChannelDuplexHandler, RemovableChannelHandler {
 
     /// Whether it has whole requests and owes their answers.
     var isWorking: Bool { unanswered > 0 && !isReading }
+    /// Whether the next bytes are the beginning of a request.
+    var isIdle: Bool { unanswered == 0 && !isReading }
 
     func handlerAdded(context: ChannelHandlerContext) {
         lane = try? context.pipeline.syncOperations.handler(type: ExpressLane.self)
@@ -233,7 +243,9 @@ final class ServerWatch: ChannelDuplexHandler, RemovableChannelHandler {
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         switch unwrapInboundIn(data) {
-        case .head: (unanswered, isReading) = (unanswered + 1, true)
+        case .head:
+            (unanswered, isReading) = (unanswered + 1, true)
+            lane?.headCame()
         case .body: break
         case .end: isReading = false
         }

@@ -55,7 +55,10 @@ public struct KeyCommand: Sendable {
 
     public func rotate(_ id: String, overlap: Seconds?) async throws -> KeyView {
         try await perform { directory in
-            KeyView(try await directory.rotateKey(try found(id, in: directory), overlap: overlap?.value ?? 0))
+            guard let minted = try await directory.rotateKey(try found(id, in: directory), overlap: overlap?.value ?? 0) else {
+                throw Failed(description: "The key '\(id)' was revoked meanwhile; make a new one.")
+            }
+            return KeyView(minted)
         } orAsking: { server in
             try await server.ask(
                 .POST, "/keys/\(Self.escaped(id))/rotate?account=\(Self.escaped(account))", KeyRotation(overlap: overlap))

@@ -86,11 +86,16 @@ struct TunnelChannel: ServerChildChannel, HTTPChannelHandler {
                 channel.write(HTTPServerResponsePart.body(.byteBuffer(ByteBuffer(string: body))), promise: nil)
                 return channel.writeAndFlush(HTTPServerResponsePart.end(nil)).flatMap { channel.close() }.map { .refused }
             })
+        // Anyone may begin this; who does not come to the end of it is not waited for.
+        let due = channel.eventLoop.assumeIsolated().scheduleTask(in: patience) { channel.close(promise: nil) }
         do {
             var pipeline = NIOUpgradableHTTPServerPipelineConfiguration(upgradeConfiguration: configuration)
             pipeline.enablePipelining = false
-            return try channel.pipeline.syncOperations.configureUpgradableHTTPServerPipeline(configuration: pipeline)
+            let kind = try channel.pipeline.syncOperations.configureUpgradableHTTPServerPipeline(configuration: pipeline)
+            kind.assumeIsolated().whenComplete { _ in due.cancel() }
+            return kind
         } catch {
+            due.cancel()
             return channel.eventLoop.makeFailedFuture(error)
         }
     }

@@ -79,6 +79,8 @@ extension Gateway {
         _ request: ExpressRequest, _ answer: @escaping @Sendable (ExpressAnswer?) -> Void
     ) throws -> Bool {
         let principal = try caller(request.token, .write)
+        // What a limited key has left may stand in the store.
+        guard !principal.policy.isLimited else { return false }
         let body = try Gateway.read(JobRequest.self, from: request.body, limit: Gateway.largestExpress)
         let idempotency = try Gateway.idempotency(request.idempotencyKey, request.body)
         guard let job = try intake().plainJob(body, account: principal.account, idempotency: idempotency) else { return false }

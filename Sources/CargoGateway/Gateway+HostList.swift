@@ -69,25 +69,29 @@ extension Gateway {
                 try await queue.directory.changeHost(host.id, publicKey: publicKey, sealing: ask.sealing)
             }
             // Calls under way end under the old token.
-            let minted = try await queue.directory.rotateKey(key, overlap: 60)
+            guard let minted = try await queue.directory.rotateKey(key, overlap: 60) else {
+                throw GatewayError(401, "unauthorized", "This host's token has ended.")
+            }
             return try Answer.json(RegisteredHost(id: host.id, name: host.name, token: minted.token))
         }
         addPairing(to: router)
     }
 
     private func addPairing(to router: Router<GatewayContext>) {
-        router.post("/hosts/pairings") { request, _ in
+        router.post("/hosts/pairings") { request, context in
             let ask = try await body(PairingRequest.self, of: request, limit: 65536)
             try Gateway.check(ask.host)
             guard let key = ask.host.publicKey.flatMap({ Data(base64Encoded: $0) }) else {
                 throw GatewayError(422, "missing_key", "A host that pairs sends its 'public_key' and 'proof'.")
             }
-            let pairing = try await queue.pairings.begin(ask.host, fingerprint: CargoArtifact.Digest(of: [UInt8](key)).hex)
+            let pairing = try await queue.pairings.begin(
+                ask.host, fingerprint: CargoArtifact.Digest(of: [UInt8](key)).hex,
+                from: context.channel.remoteAddress?.ipAddress ?? "")
             return try Answer.json(pairing, status: .created)
         }
         router.get("/hosts/pairings/:code") { request, context in
-            _ = try pairer(request)
-            return try Answer.json(try await queue.pairings.view(context.parameters.get("code") ?? ""))
+            let principal = try pairer(request)
+            return try Answer.json(try await queue.pairings.view(context.parameters.get("code") ?? "", for: principal))
         }
         router.post("/hosts/pairings/:code") { request, context in
             let principal = try pairer(request)
@@ -172,7 +176,12 @@ extension Gateway {
         guard let host = principal.host else {
             throw GatewayError(403, "forbidden", "A host reports with its own token, which POST /hosts gave it.")
         }
-        guard report.models?.count ?? 0 <= 1000, report.formats?.count ?? 0 <= 100, report.prices?.count ?? 0 <= 1000,
+        try Gateway.check(report.models, most: 1000)
+        let counts = 0...1_000_000
+        guard counts.contains(report.slots ?? 0), counts.contains(report.activeJobs ?? 0) else {
+            throw GatewayError(422, "invalid_report", "'slots' and 'active_jobs' are from 0 to a million.")
+        }
+        guard report.formats?.count ?? 0 <= 100, report.prices?.count ?? 0 <= 1000,
             report.speed?.count ?? 0 <= 1000, (report.prices ?? [:]).values.allSatisfy({ $0 >= 0 && $0 < 1e12 }),
             (report.speed ?? [:]).values.allSatisfy({ $0 >= 0 && $0 < 1e9 })
         else {

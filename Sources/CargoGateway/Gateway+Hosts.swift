@@ -25,7 +25,7 @@ extension Gateway {
             let groups = try (registration.groups ?? []).map { name in
                 try queue.groups.audience(of: principal.account, group: name).circles.first ?? name
             }
-            let host = try await queue.directory.registerHost(registration, by: principal)
+            let host = try await register(registration, by: principal)
             if registration.closed == true { try await queue.groups.close(host.id, of: principal.account) }
             for group in groups { try await queue.groups.add(host: host.id, to: group, by: principal.account) }
             return try Answer.json(host, status: .created)
@@ -132,7 +132,13 @@ extension Gateway {
 
     func claim(_ bytes: [UInt8], _ principal: Principal, isGone: @Sendable () -> Bool) async throws -> GrantedClaim? {
         guard let (claim, wait) = try claimAsk(bytes, principal) else { return nil }
-        return try await queue.claim(claim, wait: wait, isGone: isGone)
+        let granted = try await queue.claim(claim, wait: wait, isGone: isGone)
+        // It may have been removed while it waited, or its key revoked: then it gets nothing of anyone.
+        if let granted, queue.directory.host(claim.host) == nil || !queue.directory.lives(principal.keyID) {
+            try await queue.store.undelivered(granted)
+            throw GatewayError(401, "unauthorized", "This host's token has ended.")
+        }
+        return granted
     }
 
     /// What a host asks for, and how many seconds it waits; nil where it wants nothing.
@@ -146,8 +152,39 @@ extension Gateway {
             throw GatewayError(422, "invalid_claim", "A claim_id has 1 to 128 bytes.")
         }
         var capabilities = ask.capabilities ?? HostCapabilities()
+        try Gateway.check(capabilities.models, most: 256)
+        guard capabilities.images?.count ?? 0 <= 256, capabilities.kinds?.count ?? 0 <= 64 else {
+            throw GatewayError(422, "invalid_claim", "A host names at most 64 kinds and 256 images.")
+        }
         capabilities.circles = queue.groups.circles(ofHost: host)
         return (ClaimAsk(host: host, capabilities: capabilities, claimID: ask.claimID), wait)
+    }
+
+    /// Hosts of one account at most: each is remembered with what it says of itself.
+    private static let mostHosts = 10_000
+
+    func register(_ registration: HostRegistration, by principal: Principal) async throws -> RegisteredHost {
+        let own = queue.directory.hosts(of: principal.account)
+        guard own.count < Gateway.mostHosts || own.contains(where: { $0.publicKey == registration.publicKey }) else {
+            throw GatewayError(
+                409, "full", "An account has at most \(Gateway.mostHosts) hosts; remove one with DELETE /hosts/{id}.")
+        }
+        return try await queue.directory.registerHost(registration, by: principal)
+    }
+
+    /// Models as a host says them: names and numbers are its own choice, and sums are made of them.
+    static func check(_ models: [ServedModel]?, most: Int) throws {
+        guard let models else { return }
+        let numbers = 0...1_000_000
+        guard models.count <= most,
+            models.allSatisfy({
+                (1...256).contains($0.id.utf8.count) && numbers.contains($0.active) && numbers.contains($0.slots)
+            })
+        else {
+            throw GatewayError(
+                422, "invalid_models",
+                "A host names at most \(most) models; an 'id' has 1 to 256 bytes, 'active' and 'slots' are from 0 to a million.")
+        }
     }
 
     static func check(_ registration: HostRegistration) throws {

@@ -30,7 +30,18 @@ extension Gateway {
         router.post("/jobs/:id/replay") { request, context in
             let principal = try caller(request, .write)
             let key = try key(context, principal)
-            _ = try await queue.store.replay(key, actor: "account:\(principal.account)")
+            let hold = try await queue.usage.admit(principal)
+            do {
+                _ = try await queue.store.replay(key, actor: "account:\(principal.account)")
+            } catch {
+                queue.usage.release(hold)
+                throw error
+            }
+            if let asked = try? await queue.request(of: key) {
+                queue.charge(key.id, to: principal, model: asked.model, bytes: asked.body.utf8.count, hold: hold)
+            } else {
+                queue.usage.release(hold)
+            }
             return Answer.json(try await describe(key), status: .accepted)
         }
         router.get("/jobs/:id/audit") { request, context in try await audit(request, context) }
@@ -111,9 +122,28 @@ extension Gateway {
             job.callback?.shape = shape
             return try await queue.store.submit(job)
         }
-        // Only a job with files names blobs.
-        let submission = try await disk.submitting(weighs) {
-            body.files?.isEmpty ?? true ? try await take() : try await blobGuard.naming(take)
+        var prompt: [UInt8] = []
+        var expected = 0
+        if body.model != nil, case .object(let fields)? = body.input {
+            prompt = CanonicalJSON.encode(.object(fields))
+            expected = ModelAsk.expected(fields, wanted ?? .chat, bytes: prompt.count)
+        }
+        // Limits of a key hold whatever its requests are called.
+        let hold = try await queue.usage.admit(principal, expecting: expected)
+        let submission: Submission
+        do {
+            // Only a job with files names blobs.
+            submission = try await disk.submitting(weighs) {
+                body.files?.isEmpty ?? true ? try await take() : try await blobGuard.naming(take)
+            }
+        } catch {
+            queue.usage.release(hold)
+            throw error
+        }
+        if let model = body.model, !submission.repeated {
+            queue.charge(submission.job.key.id, to: principal, model: model, bytes: prompt.count, hold: hold)
+        } else {
+            queue.usage.release(hold)
         }
         return Accepted(job: submission.job, repeated: submission.repeated, metadata: body.metadata)
     }

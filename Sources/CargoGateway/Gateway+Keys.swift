@@ -35,11 +35,12 @@ extension Gateway {
             guard (0...30 * 86_400).contains(overlap) else {
                 throw GatewayError(422, "invalid_key", "'overlap' is from 0 to 2592000 seconds, 30 days.")
             }
-            guard record.revoked == nil else { throw GatewayError(409, "wrong_state", "This key is revoked; make a new one.") }
+            let revoked = GatewayError(409, "wrong_state", "This key is revoked; make a new one.")
+            guard record.revoked == nil else { throw revoked }
             guard record.scopes.allSatisfy(principal.may) else {
                 throw GatewayError(403, "forbidden", "This key lacks a scope of the key that it would rotate.")
             }
-            let minted = try await queue.directory.rotateKey(record, overlap: overlap)
+            guard let minted = try await queue.directory.rotateKey(record, overlap: overlap) else { throw revoked }
             var view = KeyView(minted.record, lastUsed: nil)
             view.key = minted.token
             return try Answer.json(view)

@@ -16,7 +16,8 @@ extension Gateway {
 
     func addResults(to router: Router<GatewayContext>) {
         router.get("/jobs/:id/events") { request, context in
-            try await events(request, try key(context, try caller(request, .read)))
+            let principal = try caller(request, .read)
+            return try await events(request, try key(context, principal), reader: principal.keyID)
         }
         router.get("/jobs/:id/logs") { request, context in
             try await logs(request, try key(context, try caller(request, .read)))
@@ -42,7 +43,9 @@ extension Gateway {
         }
     }
 
-    func events(_ request: Request, _ key: JobKey) async throws -> Response {
+    /// - Parameter reader: the API key of who reads; nil for a link of its own. With its end the stream ends, and whoever comes
+    ///   again with the key is told why.
+    func events(_ request: Request, _ key: JobKey, reader: String? = nil) async throws -> Response {
         let text = request.headers[GatewayHeader.lastEventID] ?? request.uri.queryParameters["after"].map(String.init)
         let cursor = try text.map { text in
             guard let cursor = EventCursor(text) else {
@@ -65,6 +68,10 @@ extension Gateway {
                 // So that proxies and clients see the stream open before the first event.
                 try await writer.write(ByteBuffer(string: ": stream of \(key.id)\n\n"))
                 while let events = try await feed.next(patience: follows ? Gateway.keepAlive : 0) {
+                    guard reader.map(queue.directory.lives) ?? true else {
+                        try await writer.write(ByteBuffer(string: ": the API key of this stream has ended\n\n"))
+                        break
+                    }
                     if events.isEmpty {
                         guard follows else { break }
                         try await writer.write(ByteBuffer(string: ": still here\n\n"))

@@ -61,7 +61,7 @@ extension Gateway {
             let ask = try await body(Registration.self, of: request, limit: 1 << 20)
             let registration = HostRegistration(name: ask.name ?? "worker", publicKey: ask.publicKey, proof: ask.proof)
             try Gateway.check(registration)
-            let host = try await queue.directory.registerHost(registration, by: principal)
+            let host = try await register(registration, by: principal)
             return try Answer.json(
                 WorkerCredentials(nodeID: host.id, secretKey: host.token, workerToken: host.token), status: .created)
         }

@@ -32,7 +32,10 @@ final class OpenRequests: Sendable {
     struct Open: Sendable {
         var principal: Principal
         var model: String
+        /// Of the request.
+        var bytes: Int
         var begun: Uptime
+        var hold: UsageMeter.Hold?
     }
 
     private static let most = 100_000
@@ -78,6 +81,19 @@ final class EndedRequests: Sendable {
     }
 }
 
+extension ModelUsage {
+    /// Tokens that a chat template may put around a prompt, beyond what the request's own bytes allow.
+    private static let template = 1024
+
+    /// What a host says that an answer took, as far as it can be true: no token is less than a byte of what was asked or of
+    /// what came, and none is negative.
+    public func held(to request: Int, answer: Int) -> ModelUsage {
+        ModelUsage(
+            promptTokens: max(0, min(promptTokens ?? 0, request + ModelUsage.template)),
+            completionTokens: max(0, min(completionTokens ?? 0, answer)))
+    }
+}
+
 extension JobQueue {
     /// Charges what no host reported: a request whose host was lost is a request all the same. Called every few seconds.
     public func settleEnded() {
@@ -85,17 +101,23 @@ extension JobQueue {
     }
 
     /// A request of this key is on its way: what it takes is the key's.
-    public func charge(_ id: JobID, to principal: Principal, model: String) {
-        openRequests.begin(id, .init(principal: principal, model: model, begun: settings.clocks.uptime()))
+    /// - Parameters:
+    ///   - bytes: of the request.
+    ///   - hold: what it was let in with.
+    public func charge(_ id: JobID, to principal: Principal, model: String, bytes: Int, hold: UsageMeter.Hold?) {
+        openRequests.begin(
+            id, .init(principal: principal, model: model, bytes: bytes, begun: settings.clocks.uptime(), hold: hold))
     }
 
-    /// The request has ended. A host's word for its tokens holds up to what it sent: no token is less than a byte.
+    /// The request has ended. A host's word for its tokens holds up to what went through here (docs/rules.md 3).
     func settle(_ id: JobID, _ took: ModelUsage?, bytes: Int64, failed: Bool) {
         guard let request = openRequests.end(id) else { return }
         let time = settings.clocks.uptime().milliseconds - request.begun.milliseconds
+        let held = (took ?? ModelUsage()).held(to: request.bytes, answer: Int(bytes))
         usage.record(
-            request.principal, model: request.model, promptTokens: took?.promptTokens ?? 0,
-            completionTokens: min(took?.completionTokens ?? 0, Int(bytes)), milliseconds: Double(time), failed: failed)
+            request.principal, model: request.model, promptTokens: held.promptTokens ?? 0,
+            completionTokens: held.completionTokens ?? 0, milliseconds: Double(time), failed: failed,
+            hold: request.hold)
     }
 }
 

@@ -135,6 +135,12 @@ public final class Directory: Sendable {
         }
     }
 
+    /// Whether a key that was good a moment ago still is: it was not revoked, its time is not over.
+    public func lives(_ key: String) -> Bool {
+        guard let record = ring.withLock({ $0.byID[key]?.record }) else { return false }
+        return record.details.expires.map { $0 > clocks.wall().milliseconds } ?? true
+    }
+
     // MARK: Keys
 
     /// Makes a key, and its account where the name is new.
@@ -167,8 +173,8 @@ public final class Directory: Sendable {
         ring.withLock { $0.byID.values.first { $0.record.account == account }?.record.accountName }
     }
 
-    /// A new secret for a key; the old one is good for so many seconds more.
-    public func rotateKey(_ record: KeyRecord, overlap: Double) async throws -> MintedKey {
+    /// A new secret for a key; the old one is good for so many seconds more. Nil for a key that was revoked meanwhile.
+    public func rotateKey(_ record: KeyRecord, overlap: Double) async throws -> MintedKey? {
         let token = (record.host == nil ? "ls_" : "lsh_") + RandomText.hexadecimal(bytes: 32)
         var next = record
         next.hash = Self.hash(token)
@@ -176,8 +182,15 @@ public final class Directory: Sendable {
             overlap > 0
             ? KeyRecord.Details.Former(hash: record.hash, until: clocks.wall().advanced(bySeconds: overlap).milliseconds) : nil
         try await store.changeKey(record.id, hash: next.hash, details: next.details)
-        ring.withLock { [next] ring in ring.add(next) }
-        return MintedKey(record: next, token: token)
+        let lives = ring.withLock { [next] ring in
+            // What was revoked while the store wrote must not come back.
+            guard let known = ring.byID[next.id] else { return false }
+            ring.add(next)
+            ring.byID[next.id]?.lastUsed = known.lastUsed
+            ring.byID[next.id]?.kept = known.kept
+            return true
+        }
+        return lives ? MintedKey(record: next, token: token) : nil
     }
 
     public func revokeKey(_ id: String) async throws {

@@ -173,12 +173,18 @@ public final class JobQueue: Sendable {
     public func claim(
         _ ask: ClaimAsk, wait: Double, isGone: @Sendable () -> Bool = { false }
     ) async throws -> GrantedClaim? {
-        let ask = heard(ask)
+        var ask = heard(ask)
         var granted = try await claimOrWait(ask, wait: wait, isGone: isGone)
-        // An account that has left the group since it submitted uses its hosts no more.
         while let job = granted, !groups.mayUse(ask.host, job.job.key.account) {
             try await store.undelivered(job)
-            _ = try await store.cancel(job.job.key, actor: "coordinator")
+            let circles = groups.circles(ofHost: ask.host)
+            if circles == ask.capabilities.circles {
+                // An account that has left the group since it submitted uses its hosts no more.
+                _ = try await store.cancel(job.job.key, actor: "coordinator")
+            } else {
+                // The host has left a group while it waited: the job is another host's.
+                ask.capabilities.circles = circles
+            }
             granted = try await claimOrWait(ask, wait: 0, isGone: isGone)
         }
         if let granted {

@@ -40,6 +40,8 @@ public final class Pairings: Sendable {
     private struct Gates {
         var asked = RateGate()
         var tried = RateGate()
+        /// By who asks: an address, an account.
+        var own: [String: RateGate] = [:]
     }
 
     public static let seconds = 600.0
@@ -47,6 +49,9 @@ public final class Pairings: Sendable {
     /// minutes is hit once in a million times.
     private static let askedPerMinute = 30
     private static let triedPerMinute = 60
+    /// Of one address, and of one account: nobody uses up what is everyone's.
+    private static let ownPerMinute = 20
+    private static let mostAskers = 10_000
     private static let mostWaiting = 1000
     /// Without I, O, 0 and 1.
     static let alphabet = Array("ABCDEFGHJKLMNPQRSTUVWXYZ23456789")
@@ -62,8 +67,9 @@ public final class Pairings: Sendable {
     }
 
     /// A code for a host whose proof was checked.
-    public func begin(_ host: HostRegistration, fingerprint: String) async throws -> Pairing {
-        try pass(.asked)
+    /// - Parameter address: where it asks from.
+    public func begin(_ host: HostRegistration, fingerprint: String, from address: String) async throws -> Pairing {
+        try pass(.asked, "from " + address)
         let now = clocks.wall()
         let known = try await store.records(Self.kind, account: nil, from: "", until: nil)
         for old in known where (try? JSONDecoder().decode(Record.self, from: old.value).until) ?? 0 <= now.milliseconds {
@@ -84,8 +90,8 @@ public final class Pairings: Sendable {
     }
 
     /// What waits under a code.
-    public func view(_ code: String) async throws -> PairingView {
-        try pass(.tried)
+    public func view(_ code: String, for principal: Principal) async throws -> PairingView {
+        try pass(.tried, "by \(principal.account)")
         let record = try await record(code)
         guard record.yes == nil else { throw Refused.notFound }
         return PairingView(
@@ -95,7 +101,7 @@ public final class Pairings: Sendable {
 
     /// A person's yes; good once.
     public func confirm(_ code: String, fingerprint: String, open: Bool, groups: [String], by principal: Principal) async throws {
-        try pass(.tried)
+        try pass(.tried, "by \(principal.account)")
         let now = clocks.wall().milliseconds
         let yes = Record.Yes(account: principal.account, key: principal.keyID, open: open, groups: groups)
         try await store.change(Self.kind, Self.normal(code), account: 0) { old in
@@ -135,10 +141,14 @@ public final class Pairings: Sendable {
 
     private static func normal(_ code: String) -> String { code.uppercased() }
 
-    private func pass(_ gate: Gate) throws {
+    private func pass(_ gate: Gate, _ asker: String) throws {
         let now = clocks.uptime()
         let wait = gates.withLock { gates in
-            switch gate {
+            if gates.own.count >= Self.mostAskers { gates.own = [:] }
+            let wait = gates.own[asker, default: RateGate()].admit(
+                requestsPerMinute: Self.ownPerMinute, tokensPerMinute: nil, now: now)
+            if let wait { return wait as Double? }
+            return switch gate {
             case .asked: gates.asked.admit(requestsPerMinute: Self.askedPerMinute, tokensPerMinute: nil, now: now)
             case .tried: gates.tried.admit(requestsPerMinute: Self.triedPerMinute, tokensPerMinute: nil, now: now)
             }

@@ -23,6 +23,20 @@ public final class UsageMeter: Sendable {
         var day: Int64
         var tokens = 0
         var credits = 0.0
+        /// When the store was last asked: others that share it let the same key in.
+        var asked: Uptime?
+    }
+
+    /// Tokens that a request may yet take, held back from its key's bounds until it has ended: of fifty that come at once, as
+    /// many are let in as one after the other.
+    public struct Hold: Hashable, Sendable {
+        fileprivate let key: String
+        fileprivate let number: UInt64
+    }
+
+    private struct Held {
+        var tokens: Int
+        var until: Uptime
     }
 
     private struct State {
@@ -33,12 +47,24 @@ public final class UsageMeter: Sendable {
         var gates: [String: RateGate] = [:]
         /// Of keys with a daily bound, as far as this coordinator knows.
         var spent: [String: Spent] = [:]
+        /// By key and number; each as long as a request may last.
+        var held: [String: [UInt64: Held]] = [:]
+        var lastHold: UInt64 = 0
+
+        mutating func release(_ hold: Hold) {
+            held[hold.key]?[hold.number] = nil
+            if held[hold.key]?.isEmpty == true { held[hold.key] = nil }
+        }
     }
 
     private static let kind = "usage"
     /// Names of models come from clients: beyond so many a day a key's usage is counted together.
     private static let mostModels = 200
     private static let otherModels = "(other)"
+    /// Seconds after which a request is over, whatever became of it.
+    private static let longestHold = 3600.0
+    /// Seconds for which what a key has spent elsewhere may be unknown here.
+    private static let askedAgain = 5.0
 
     private let store: any RecordStore
     private let clocks: Clocks
@@ -51,24 +77,29 @@ public final class UsageMeter: Sendable {
 
     private var today: Int64 { clocks.wall().milliseconds / 86_400_000 }
 
-    /// Lets one request of a key in, or says when to come again.
-    public func admit(_ principal: Principal) async throws {
+    /// Lets one request of a key in, or says when to come again. What it is let in with is given back to `record`, or to
+    /// `release` where nothing came of it.
+    /// - Parameter tokens: what it will take, as far as its client has said.
+    public func admit(_ principal: Principal, expecting tokens: Int = 0) async throws -> Hold? {
         let policy = principal.policy
-        guard policy.isLimited else { return }
-        if policy.tokensPerDay != nil || policy.creditsPerDay != nil { try await learn(principal.keyID) }
+        guard policy.isLimited else { return nil }
+        if policy.tokensPerDay != nil || policy.creditsPerDay != nil { try await learn(principal) }
         let (now, day) = (clocks.uptime(), today)
         let left = Double(86_400_000 - clocks.wall().milliseconds % 86_400_000) / 1000
-        try state.withLock { state in
+        return try state.withLock { state in
             let spent = state.spent[principal.keyID].flatMap { $0.day == day ? $0 : nil }
-            if let most = policy.tokensPerDay, spent?.tokens ?? 0 >= most {
-                throw Exceeded(limit: "\(most) tokens a day", retryAfter: left)
+            state.held[principal.keyID] = state.held[principal.keyID]?.filter { $0.value.until > now }
+            let held = state.held[principal.keyID]?.values.reduce(0) { $0 + $1.tokens } ?? 0
+            if let most = policy.tokensPerDay, (spent?.tokens ?? 0) + held >= most {
+                // What others hold may come back in a moment.
+                throw Exceeded(limit: "\(most) tokens a day", retryAfter: spent?.tokens ?? 0 >= most ? left : 1)
             }
             if let most = policy.creditsPerDay, spent?.credits ?? 0 >= most {
                 throw Exceeded(limit: "\(most) credits a day", retryAfter: left)
             }
             var gate = state.gates[principal.keyID] ?? RateGate()
             let wait = gate.admit(
-                requestsPerMinute: policy.requestsPerMinute, tokensPerMinute: policy.tokensPerMinute, now: now)
+                requestsPerMinute: policy.requestsPerMinute, tokensPerMinute: policy.tokensPerMinute, held: held, now: now)
             state.gates[principal.keyID] = gate
             if let wait {
                 let limits = [
@@ -77,16 +108,27 @@ public final class UsageMeter: Sendable {
                 ].compactMap(\.self)
                 throw Exceeded(limit: limits.joined(separator: ", "), retryAfter: wait)
             }
+            guard policy.tokensPerDay != nil || policy.tokensPerMinute != nil else { return nil }
+            state.lastHold += 1
+            state.held[principal.keyID, default: [:]][state.lastHold] =
+                Held(tokens: max(0, tokens), until: now.advanced(bySeconds: Self.longestHold))
+            return Hold(key: principal.keyID, number: state.lastHold)
         }
+    }
+
+    /// Nothing came of a request that was let in.
+    public func release(_ hold: Hold?) {
+        if let hold { state.withLock { $0.release(hold) } }
     }
 
     /// Counts one request that was answered. `model` is the name that was served, not whatever a client wrote.
     public func record(
         _ principal: Principal, model: String, promptTokens: Int, completionTokens: Int, milliseconds: Double, failed: Bool,
-        credits: Double = 0
+        credits: Double = 0, hold: Hold? = nil
     ) {
         let day = today
         state.withLock { state in
+            if let hold { state.release(hold) }
             if state.modelsDay != day { (state.models, state.modelsDay) = ([:], day) }
             var model = String(model.prefix(200))
             if state.models[principal.keyID]?.contains(model) != true {
@@ -107,7 +149,7 @@ public final class UsageMeter: Sendable {
             state.pending[name, default: (principal.account, UsageTally())].tally.add(one)
             state.gates[principal.keyID]?.spend(tokens: one.tokens)
             if var spent = state.spent[principal.keyID] {
-                if spent.day != day { spent = Spent(day: day) }
+                if spent.day != day { spent = Spent(day: day, asked: spent.asked) }
                 spent.tokens += one.tokens
                 spent.credits += credits
                 state.spent[principal.keyID] = spent
@@ -115,18 +157,26 @@ public final class UsageMeter: Sendable {
         }
     }
 
-    /// What a key with a daily bound had today before this coordinator knew it.
-    private func learn(_ key: String) async throws {
-        let day = today
-        if state.withLock({ $0.spent[key]?.day == day }) { return }
-        let stored = try await tallies(account: nil, days: day...day).filter { $0.name.key == key }
+    /// What a key with a daily bound had today, before this coordinator knew it and with others that share the store.
+    private func learn(_ principal: Principal) async throws {
+        let (key, day, now) = (principal.keyID, today, clocks.uptime())
+        let isKnown = state.withLock { state in
+            guard let spent = state.spent[key], spent.day == day, let asked = spent.asked else { return false }
+            return asked.advanced(bySeconds: Self.askedAgain) > now
+        }
+        if isKnown { return }
+        let stored = try await tallies(account: principal.account, days: day...day).filter { $0.name.key == key }
         state.withLock { state in
-            guard state.spent[key]?.day != day else { return }
-            var spent = Spent(day: day)
+            var spent = Spent(day: day, asked: now)
             let waiting = state.pending.filter { $0.key.key == key && $0.key.day == day }.map(\.value.tally)
             for tally in stored.map(\.tally) + waiting {
                 spent.tokens += tally.tokens
                 spent.credits += tally.credits
+            }
+            // What is on its way to the store is in neither.
+            if let known = state.spent[key], known.day == day {
+                spent.tokens = max(spent.tokens, known.tokens)
+                spent.credits = max(spent.credits, known.credits)
             }
             state.spent[key] = spent
         }

@@ -68,7 +68,8 @@ struct RateGate: Sendable {
 
     /// Takes one request of so many a minute; else the seconds until there is one. Tokens are paid afterwards: a request
     /// is let in while there are any.
-    mutating func admit(requestsPerMinute: Int?, tokensPerMinute: Int?, now: Uptime) -> Double? {
+    /// - Parameter held: tokens that requests under way may yet take.
+    mutating func admit(requestsPerMinute: Int?, tokensPerMinute: Int?, held: Int = 0, now: Uptime) -> Double? {
         var wait = 0.0
         if let perMinute = requestsPerMinute.map(Double.init) {
             var bucket = requests ?? Bucket(level: perMinute, at: now)
@@ -80,7 +81,8 @@ struct RateGate: Sendable {
             var bucket = tokens ?? Bucket(level: perMinute, at: now)
             bucket.fill(perMinute: perMinute, now: now)
             tokens = bucket
-            if bucket.level < 1 { wait = max(wait, (1 - bucket.level) / perMinute * 60) }
+            let free = bucket.level - Double(held)
+            if free < 1 { wait = max(wait, (1 - free) / perMinute * 60) }
         }
         guard wait == 0 else { return wait }
         requests?.level -= 1

@@ -34,11 +34,18 @@ public struct Fleet: Sendable {
     /// A host that has said nothing for so long gets nothing.
     public static let silentAfter: Int64 = 45_000
     private static let mostBreakers = 200_000
+    /// Models of one host that are remembered at once; names are the host's own choice.
+    private static let mostBreakersOfAHost = 2000
 
     public var weights: Weights
     private(set) var hosts: [Host] = []
     private var numbers: [String: Int] = [:]
     private var models: [String: Int] = [:]
+    /// The name of each number in `models`; nil: free for the next one. Hosts choose the names, so one that nobody has goes.
+    private var modelNames: [String?] = []
+    private var freeModels: [Int] = []
+    /// Places in `hosts` of those that were forgotten.
+    private var freeHosts: [Int] = []
     private var hot: [[Holding]] = []
     private var cold: [[Holding]] = []
     /// Requests by host and model that were given past the queue and have not ended: hosts leave them out of what they report.
@@ -50,6 +57,8 @@ public struct Fleet: Sendable {
     public init(weights: Weights = Weights()) { self.weights = weights }
 
     public var count: Int { numbers.count }
+    /// What its index has room for: hosts and models that there are or that there were at once.
+    var indexed: (hosts: Int, models: Int) { (hosts.count, hot.count) }
 
     /// Whether any host has the model, in memory or on disk.
     public func knows(model: String) -> Bool {
@@ -70,8 +79,14 @@ public struct Fleet: Sendable {
         if let known = numbers[id] {
             number = known
         } else {
-            number = hosts.count
-            hosts.append(Host(id: id, capabilities: HostCapabilities(), heard: now))
+            let new = Host(id: id, capabilities: HostCapabilities(), heard: now)
+            if let free = freeHosts.popLast() {
+                number = free
+                hosts[free] = new
+            } else {
+                number = hosts.count
+                hosts.append(new)
+            }
             numbers[id] = number
         }
         hosts[number].heard = now
@@ -82,8 +97,11 @@ public struct Fleet: Sendable {
 
     public mutating func forget(_ id: String) {
         guard let number = numbers.removeValue(forKey: id) else { return }
+        let left = hosts[number].places.map(\.model)
         unindex(number)
-        hosts[number].isGone = true
+        release(left)
+        hosts[number] = Host(id: id, capabilities: HostCapabilities(), heard: 0, isGone: true)
+        freeHosts.append(number)
         breakers[id] = nil
     }
 
@@ -93,6 +111,7 @@ public struct Fleet: Sendable {
         if breakers.count > Fleet.mostBreakers { breakers = [:] }
         var breaker = breakers[id]?[model] ?? Breaker()
         if let seconds { breaker.succeeded(seconds: seconds) } else { breaker.failed(at: now) }
+        if breakers[id]?.count ?? 0 >= Fleet.mostBreakersOfAHost { breakers[id] = nil }
         breakers[id, default: [:]][model] = breaker
         index(number)
     }
@@ -147,6 +166,7 @@ public struct Fleet: Sendable {
             }
             return
         }
+        let left = hosts[number].places.map(\.model)
         unindex(number)
         for (model, holding) in wanted {
             if holding.isLoaded {
@@ -156,6 +176,17 @@ public struct Fleet: Sendable {
                 cold[model].append(holding)
                 hosts[number].places.append((model, -cold[model].count))
             }
+        }
+        release(left)
+    }
+
+    /// Models that no host has any more.
+    private mutating func release(_ left: [Int]) {
+        for model in left where hot[model].isEmpty && cold[model].isEmpty {
+            guard let name = modelNames[model] else { continue }
+            models[name] = nil
+            modelNames[model] = nil
+            freeModels.append(model)
         }
     }
 
@@ -183,7 +214,12 @@ public struct Fleet: Sendable {
 
     private mutating func number(of model: String) -> Int {
         if let known = models[model] { return known }
+        if let free = freeModels.popLast() {
+            (models[model], modelNames[free]) = (free, model)
+            return free
+        }
         models[model] = hot.count
+        modelNames.append(model)
         hot.append([])
         cold.append([])
         return hot.count - 1

@@ -20,6 +20,18 @@ public final class TunnelLink: Sendable {
         var over: TunnelFault?
         /// Finished when the peer gives the stream up.
         var resetBell: AsyncStream<Void>.Continuation?
+
+        /// Bytes up to which data joins what waits before it.
+        private static let crumb = 4 << 10
+
+        /// Keeps a piece for the reader. Frames of a few bytes, or of none, would cost more than the window that bounds them:
+        /// they become one piece, so that a stream's window is some hundred pieces at most.
+        mutating func keep(_ piece: Piece) {
+            guard case .data(let bytes) = piece, case .data(let last)? = events.last,
+                bytes.isEmpty || last.count + bytes.count <= Inbox.crumb
+            else { return events.append(piece) }
+            if !bytes.isEmpty { events[events.count - 1] = .data(last + bytes) }
+        }
     }
 
     /// One thing that came on a stream.
@@ -39,6 +51,8 @@ public final class TunnelLink: Sendable {
         var pendingBytes = 0
         var senders: [CheckedContinuation<Void, Never>] = []
         var carrier: (any TunnelCarrier)?
+        /// Bytes of bodies that are being gathered.
+        var gathered = 0
         var isClosed = false
         var lastHeard = ContinuousClock.now
     }
@@ -71,6 +85,8 @@ public final class TunnelLink: Sendable {
     private static let mostPending = 1 << 20
     /// A peer that reads nothing of what it asks for is not written to without end.
     private static let mostUnread = 16 << 20
+    /// Bytes of all bodies together that are gathered before somebody works on them: a peer has hundreds of streams.
+    static let mostGathered = 128 << 20
 
     private let state: Mutex<State>
     private let opened: AsyncStream<(UInt32, TunnelOpening)>
@@ -105,10 +121,17 @@ public final class TunnelLink: Sendable {
         return batch.isEmpty ? nil : batch
     }
 
-    /// Answers what the peer opens, until the link closes or the task is cancelled.
+    /// Answers what the peer opens, until the link closes or the task is cancelled; `TunnelStreams.mostStreams` at once.
     public func serve(_ handler: @escaping Handler) async {
-        await withDiscardingTaskGroup { group in
+        await withTaskGroup(of: Void.self) { group in
+            var running = 0
             for await (id, opening) in opened {
+                // A stream that its peer resets makes room for the next at once, its handler only when it has ended.
+                if running == TunnelStreams.mostStreams {
+                    await group.next()
+                    running -= 1
+                }
+                running += 1
                 group.addTask {
                     let stream = TunnelStream(link: self, id: id)
                     do {
@@ -307,6 +330,19 @@ public final class TunnelLink: Sendable {
         reset(id, .cancelled)
     }
 
+    /// Counts bytes that are gathered for a body, as far as there is room for them.
+    func gather(_ count: Int) throws {
+        try state.withLock { state in
+            guard state.gathered + count <= Self.mostGathered else {
+                throw TunnelFault(code: "overloaded", message: "Too much is sent at once.", status: 503, retryable: true)
+            }
+            state.gathered += count
+        }
+    }
+
+    /// The body is somebody's, or nobody's any more.
+    func release(_ count: Int) { state.withLock { $0.gathered -= count } }
+
     /// Whoever waits for the next piece of this stream gets `late`.
     func expire(_ id: UInt32) {
         let waiter = state.withLock { state in
@@ -369,7 +405,7 @@ public final class TunnelLink: Sendable {
 
     private static func deliver(_ id: UInt32, _ piece: Piece, _ state: inout State) -> Resumption? {
         guard let reader = state.inboxes[id]?.waiter else {
-            state.inboxes[id]?.events.append(piece)
+            state.inboxes[id]?.keep(piece)
             return nil
         }
         state.inboxes[id]?.waiter = nil

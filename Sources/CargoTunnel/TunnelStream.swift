@@ -29,6 +29,7 @@ public struct TunnelStream: Sendable {
     /// Such a message, and what came behind it already; nil where it ended before.
     public func nextMessage(limit: Int) async throws -> (message: [UInt8], rest: [UInt8])? {
         var bytes: [UInt8] = []
+        defer { link.release(bytes.count) }
         while true {
             if bytes.count >= 4 {
                 let length = bytes[..<4].reduce(0) { $0 << 8 | Int($1) }
@@ -38,6 +39,7 @@ public struct TunnelStream: Sendable {
                 if bytes.count >= 4 + length { return (Array(bytes[4..<4 + length]), Array(bytes[(4 + length)...])) }
             }
             guard let more = try await next() else { return nil }
+            try link.gather(more.count)
             bytes += more
         }
     }
@@ -84,7 +86,9 @@ public struct TunnelStream: Sendable {
     /// All bytes up to the end.
     public func collect(limit: Int) async throws -> [UInt8] {
         var all: [UInt8] = []
+        defer { link.release(all.count) }
         while let bytes = try await next() {
+            try link.gather(bytes.count)
             all += bytes
             guard all.count <= limit else {
                 throw TunnelFault(code: "too_large", message: "This has more than \(limit) bytes.", status: 413)

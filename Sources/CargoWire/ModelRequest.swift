@@ -73,6 +73,9 @@ public struct ServedModel: Hashable, Sendable, Codable {
 }
 
 /// How the answer to a model request begins: its body follows as `answer` chunks of the log.
+///
+/// Hosts write it and clients read it, so one that no answer has is refused where it is read: a status that is neither 200
+/// nor a failure (others have no body, or mean another protocol), a type that is no media type.
 public struct AnswerHead: Hashable, Sendable, Codable {
     public var status: Int
     public var contentType: String
@@ -87,6 +90,25 @@ public struct AnswerHead: Hashable, Sendable, Codable {
     enum CodingKeys: String, CodingKey {
         case status
         case contentType = "content_type"
+    }
+
+    /// Bytes of a media type at most.
+    private static let largestType = 200
+
+    public init(from decoder: any Decoder) throws {
+        let container = try decoder.container(keyedBy: CodingKeys.self)
+        status = try container.decode(Int.self, forKey: .status)
+        contentType = try container.decode(String.self, forKey: .contentType)
+        guard status == 200 || (400...599).contains(status) else {
+            throw DecodingError.dataCorruptedError(
+                forKey: .status, in: container, debugDescription: "The status of an answer is 200, or from 400 to 599.")
+        }
+        guard (1...AnswerHead.largestType).contains(contentType.utf8.count), contentType.utf8.contains(UInt8(ascii: "/")),
+            contentType.utf8.allSatisfy({ (32..<127).contains($0) })
+        else {
+            throw DecodingError.dataCorruptedError(
+                forKey: .contentType, in: container, debugDescription: "The type of an answer is a media type in ASCII.")
+        }
     }
 }
 

@@ -143,15 +143,56 @@ import Testing
 
     @Test func codesCannotBeGuessedFast() async throws {
         try await withCoordinator { port in
-            var refused = 0
-            for number in 0..<70 where refused == 0 {
-                let reply = try await port.get("/hosts/pairings/AAAA\(number / 10 % 8 + 2)\(number % 8 + 2)")
-                #expect(reply.status == 404 || reply.status == 429)
-                if reply.status == 429 { refused = number }
+            func guesses(_ account: String) async throws -> Int {
+                let scopes = JSONValue.array([.string("host")])
+                let made = try await port.send(.POST, "/admin/keys", .object(["account": .string(account), "scopes": scopes]))
+                let guesser = port.with(made["key"].string)
+                for number in 0..<70 {
+                    let reply = try await guesser.get("/hosts/pairings/AAAA\(number / 8 % 8 + 2)\(number % 8 + 2)")
+                    #expect(reply.status == 404 || reply.status == 429)
+                    if reply.status == 429 { return number }
+                }
+                return 70
             }
-            #expect(refused >= 55, "refused after \(refused)")
-            // Another account is refused too: the limit is everyone's together.
+            // One account does not use up what is everyone's, and all together have no more than that.
+            let first = try await guesses("a")
+            #expect((20...22).contains(first), "\(first)")
+            #expect(try await port.get("/hosts/pairings/ABCDEF").status == 404)
+            let others = [try await guesses("b"), try await guesses("c"), try await guesses("d")].reduce(first, +)
+            #expect((58...66).contains(others), "\(others)")
             #expect(try await port.stranger().get("/hosts/pairings/ABCDEF").status == 429)
+        }
+    }
+
+    @Test(.timeLimit(.minutes(1))) func oneAddressAsksForSoManyCodesAMinute() async throws {
+        try await withCoordinator { port in
+            var statuses: [Int] = []
+            for _ in 0..<25 { statuses.append(try await begin(port, Island()).status) }
+            let made = statuses.filter { $0 == 201 }.count
+            #expect((20...22).contains(made) && statuses.last == 429, "\(statuses)")
+        }
+    }
+
+    @Test func ofTwoAccountsThatConfirmOneCodeOneHasTheHost() async throws {
+        try await withCoordinator { port in
+            let island = Island()
+            let begun = try await begin(port, island)
+            let stranger = try await port.stranger()
+            let confirm = JSONValue.object(["fingerprint": begun["fingerprint"]])
+            let path = "/hosts/pairings/\(begun["code"].string)"
+            async let first = port.send(.POST, path, confirm)
+            async let second = stranger.send(.POST, path, confirm)
+            let statuses = [try await first.status, try await second.status]
+            #expect(statuses.sorted() == [204, 404], "\(statuses)")
+            // Asked by two at once it is still one host, of the one who confirmed.
+            let secret = JSONValue.object(["secret": begun["secret"]])
+            async let one = nobody(port).send(.POST, path + "/answer", secret)
+            async let two = nobody(port).send(.POST, path + "/answer", secret)
+            let ids = [try await one["id"].string, try await two["id"].string]
+            #expect(ids[0] == ids[1] && !ids[0].isEmpty)
+            let owner = statuses[0] == 204 ? port : stranger
+            #expect(try await owner.get("/hosts/\(ids[0])")["own"] == .bool(true))
+            #expect(try await (statuses[0] == 204 ? stranger : port).get("/hosts/\(ids[0])").status == 404)
         }
     }
 

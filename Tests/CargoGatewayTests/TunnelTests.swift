@@ -1,11 +1,13 @@
 import AsyncHTTPClient
 import CargoArtifact
 import CargoClient
+import CargoCoordinator
 import CargoTunnel
 import CargoWire
 import FoundationEssentials
 import NIOCore
 import NIOHTTP1
+import NIOPosix
 import Testing
 
 @Suite struct TunnelTests {
@@ -208,6 +210,31 @@ import Testing
             let id = try await port.submit()
             let other = try await port.host("other")
             #expect(try await other.claim(wait: 10).id == id)
+        }
+    }
+
+    /// Half a request, and one whose head comes byte by byte: nobody is kept waiting by who needs no key for it.
+    @Test(.timeLimit(.minutes(2)), arguments: ["/hosts/tunnel", "/jobs"])
+    func whoNeverEndsItsHeadIsNotWaitedFor(path: String) async throws {
+        try await withFolder { folder in
+            try await withServer(on: folder, change: { $0.idleSeconds = 1 }) { port in
+                let address = try #require(URLComponents(string: port.url))
+                for isTrickle in [false, true] {
+                    let socket = try await ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
+                        .connect(host: address.host ?? "", port: address.port ?? 0).get()
+                    try await socket.writeAndFlush(ByteBuffer(string: "GET \(path) HTTP/1.1\r\nHost: x\r\n"))
+                    let trickle = socket.eventLoop.scheduleRepeatedTask(
+                        initialDelay: .milliseconds(100), delay: .milliseconds(100)
+                    ) {
+                        _ in
+                        if isTrickle { socket.writeAndFlush(ByteBuffer(string: "a: b\r\n"), promise: nil) }
+                    }
+                    // The test's own time limit is the bound.
+                    try await socket.closeFuture.get()
+                    trickle.cancel()
+                }
+                #expect(try await port.get("/healthz").status == 200)
+            }
         }
     }
 

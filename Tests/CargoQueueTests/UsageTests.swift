@@ -73,7 +73,7 @@ import Testing
         policy.tokensPerDay = 100
         let principal = Principal(account: 1, keyID: "key_a", scopes: [.write], host: nil, policy: policy)
         let first = UsageMeter(store: bench.store, clocks: bench.clocks.clocks)
-        try await first.admit(principal)
+        _ = try await first.admit(principal)
         first.record(principal, model: "m", promptTokens: 60, completionTokens: 60, milliseconds: 1, failed: false)
         await #expect(throws: UsageMeter.Exceeded.self) { try await first.admit(principal) }
         await first.flush()
@@ -81,7 +81,46 @@ import Testing
         let second = UsageMeter(store: bench.store, clocks: bench.clocks.clocks)
         await #expect(throws: UsageMeter.Exceeded.self) { try await second.admit(principal) }
         bench.clocks.stall(seconds: 86_400)
-        try await second.admit(principal)
+        _ = try await second.admit(principal)
+    }
+
+    @Test func whatRequestsUnderWayMayTakeIsHeldBackFromTheBounds() async throws {
+        let bench = try await StoreBench(.sqlite)
+        var policy = KeyPolicy()
+        policy.tokensPerDay = 1000
+        let principal = Principal(account: 1, keyID: "key_a", scopes: [.write], host: nil, policy: policy)
+        let meter = UsageMeter(store: bench.store, clocks: bench.clocks.clocks)
+        // Fifty at once: as many as one after the other could have.
+        let holds = try await withThrowingTaskGroup(of: UsageMeter.Hold?.self) { group in
+            for _ in 0..<50 { group.addTask { try? await meter.admit(principal, expecting: 100) } }
+            return try await group.reduce(into: []) { $0 += [$1].compactMap(\.self) }
+        }
+        #expect(holds.count == 10)
+        await #expect(throws: UsageMeter.Exceeded.self) { try await meter.admit(principal, expecting: 1) }
+        // Nothing came of one, another took less.
+        meter.release(holds[0])
+        meter.record(
+            principal, model: "m", promptTokens: 10, completionTokens: 10, milliseconds: 1, failed: false, hold: holds[1])
+        #expect(try await meter.admit(principal, expecting: 180) != nil)
+        await #expect(throws: UsageMeter.Exceeded.self) { try await meter.admit(principal, expecting: 1) }
+        // Whatever became of them, in an hour they are over.
+        bench.clocks.stall(seconds: 3601)
+        #expect(try await meter.admit(principal, expecting: 1) != nil)
+    }
+
+    @Test(arguments: StoreKind.allCases)
+    func whatAKeySpendsWithOthersCountsHereSoon(_ kind: StoreKind) async throws {
+        let bench = try await StoreBench(kind)
+        var policy = KeyPolicy()
+        policy.tokensPerDay = 100
+        let principal = Principal(account: 1, keyID: "key_a", scopes: [.write], host: nil, policy: policy)
+        let here = UsageMeter(store: bench.store, clocks: bench.clocks.clocks)
+        let there = UsageMeter(store: bench.store, clocks: bench.clocks.clocks)
+        _ = try await here.admit(principal)
+        there.record(principal, model: "m", promptTokens: 60, completionTokens: 60, milliseconds: 1, failed: false)
+        await there.flush()
+        bench.clocks.stall(seconds: 6)
+        await #expect(throws: UsageMeter.Exceeded.self) { try await here.admit(principal) }
     }
 
     @Test func namesOfModelsThatClientsInventAreBounded() async throws {

@@ -1,7 +1,8 @@
 import CargoArtifact
-import CargoScheduler
 import CargoWire
 import Testing
+
+@testable import CargoScheduler
 
 @Suite struct FleetTests {
     private func model(_ id: String, _ presence: ServedModel.Presence = .loaded, active: Int = 0, slots: Int = 4) -> ServedModel {
@@ -44,6 +45,25 @@ import Testing
         #expect(fleet.place(need, at: 0).choices.map(\.host) == ["busy"])
         for _ in 0..<20 { fleet.observed("busy", model: "m", seconds: 5, at: 0) }
         #expect(fleet.place(ask(), at: 0).choices.map(\.host) == ["free", "busy"])
+    }
+
+    @Test func namesThatNobodyHasAnyMoreTakeNoRoom() {
+        var fleet = Fleet()
+        fleet.heard("steady", host([model("m"), model("n", .stored)]), nil, at: 0)
+        // A host may call its models what it likes, others each time.
+        for round in 0..<1000 {
+            fleet.heard("wild", host((0..<20).map { model("\(round)/\($0)") }), nil, at: 0)
+            if round % 10 == 0 { fleet.forget("wild") }
+        }
+        #expect(fleet.indexed.models <= 42 && fleet.indexed.hosts == 2, "\(fleet.indexed)")
+        #expect(fleet.place(ask(), at: 0).choices.map(\.host) == ["steady"])
+        #expect(fleet.place(ask("n"), at: 0).choices.map(\.host) == ["steady"])
+        #expect(fleet.place(ask("999/7"), at: 0).choices.map(\.host) == ["wild"])
+        #expect(fleet.place(ask("998/7"), at: 0).choices.isEmpty && !fleet.knows(model: "998/7"))
+        fleet.forget("wild")
+        fleet.heard("new", host([model("m", .stored), model("999/7")]), nil, at: 0)
+        #expect(fleet.place(ask("999/7"), at: 0).choices.map(\.host) == ["new"])
+        #expect(fleet.place(ask(), at: 0).choices.first?.host == "steady")
     }
 
     @Test func aHostThatFailsIsLeftAloneForAWhile() {

@@ -1,7 +1,8 @@
-import CargoTunnel
 import FoundationEssentials
 import Synchronization
 import Testing
+
+@testable import CargoTunnel
 
 /// Hands one link's frames to another, one batch after the other.
 private final class Ferry: TunnelCarrier {
@@ -126,6 +127,70 @@ private struct Pair: Sendable {
             await #expect(throws: TunnelFault.self) {
                 _ = try await pair.coordinator.exchange(TunnelOpening(.complete), [], limit: 10)
             }
+        }
+    }
+
+    @Test func crumbsOfDataCostTheirReaderNoMoreThanTheirBytes() async throws {
+        let link = TunnelLink(.coordinator)
+        let stream = try link.open(TunnelOpening(.answer))
+        // Empty ones use up no window: nothing else bounds them.
+        for _ in 0..<20_000 { try link.received(TunnelFrame.data(stream: 2, []).bytes) }
+        for _ in 0..<100_000 { try link.received(TunnelFrame.data(stream: 2, [7]).bytes) }
+        try link.received(TunnelFrame.end(stream: 2, []).bytes)
+        var (pieces, total) = (0, 0)
+        while let bytes = try await stream.next() {
+            pieces += 1
+            total += bytes.count
+        }
+        #expect(total == 100_000 && pieces < 40, "\(pieces) pieces")
+    }
+
+    @Test func streamsThatAreResetAtOnceRunNoMoreHandlersThanThereAreStreams() async throws {
+        let link = TunnelLink(.coordinator)
+        let running = Mutex((now: 0, most: 0))
+        let (gate, opener) = AsyncStream<Void>.makeStream()
+        let released = Task { for await _ in gate {} }
+        let serving = Task {
+            await link.serve { _, _ in
+                running.withLock { $0 = ($0.now + 1, max($0.most, $0.now + 1)) }
+                // Work that a cancellation does not stop, as a commit.
+                await released.value
+                running.withLock { $0.now -= 1 }
+            }
+        }
+        let opening = TunnelLink.word(TunnelOpening(.claim))
+        for number in 0..<UInt32(4 * TunnelStreams.mostStreams) {
+            try link.received(TunnelFrame.open(stream: number * 2 + 1, opening).bytes)
+            try link.received(TunnelFrame.reset(stream: number * 2 + 1, []).bytes)
+            await Task.yield()
+        }
+        while running.withLock({ $0.most }) < TunnelStreams.mostStreams { await Task.yield() }
+        // Whoever could begin another has had every chance to.
+        for _ in 0..<1000 { await Task.yield() }
+        #expect(running.withLock { $0.most } == TunnelStreams.mostStreams)
+        opener.finish()
+        link.close()
+        await serving.value
+        #expect(running.withLock { $0.now } == 0)
+    }
+
+    @Test func bodiesOfAllStreamsTogetherHaveOneBound() async throws {
+        let pair = Pair()
+        try await pair.run { _, stream in
+            let body = try await stream.collect(limit: 4 << 20)
+            try stream.writeHead(ExchangeHead(status: 200))
+            try await stream.write(body)
+        } _: {
+            try pair.coordinator.gather(TunnelLink.mostGathered - 10)
+            #expect(try await pair.host.exchange(TunnelOpening(.report), [1, 2, 3], limit: 10).body == [1, 2, 3])
+            let large = Array(repeating: UInt8(0), count: 11)
+            let fault = await #expect(throws: TunnelFault.self) {
+                _ = try await pair.host.exchange(TunnelOpening(.report), large, limit: 100)
+            }
+            #expect(fault?.code == "overloaded" && fault?.retryable == true)
+            // What was gathered before is not counted for ever.
+            pair.coordinator.release(TunnelLink.mostGathered - 10)
+            try pair.coordinator.gather(TunnelLink.mostGathered)
         }
     }
 

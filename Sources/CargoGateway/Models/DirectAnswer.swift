@@ -64,6 +64,7 @@ final class DirectAnswer: Sendable {
     private let ask: ModelAsk
     private let body: [UInt8]
     private let principal: Principal
+    private let hold: UsageMeter.Hold?
     private let queue: JobQueue
     private let tunnels: TunnelHub
     private let requests: DirectRequests
@@ -73,13 +74,15 @@ final class DirectAnswer: Sendable {
     private let state = Mutex(State())
 
     init(
-        _ ask: ModelAsk, _ principal: Principal, queue: JobQueue, tunnels: TunnelHub, requests: DirectRequests,
+        _ ask: ModelAsk, _ principal: Principal, hold: UsageMeter.Hold?, queue: JobQueue, tunnels: TunnelHub,
+        requests: DirectRequests,
         client: any Channel
     ) {
         id = JobID(at: queue.settings.clocks.wall())
         self.ask = ask
         body = Array(ask.body.utf8)
         self.principal = principal
+        self.hold = hold
         self.queue = queue
         self.tunnels = tunnels
         self.requests = requests
@@ -216,7 +219,7 @@ final class DirectAnswer: Sendable {
         case .late: return
         case .head(let word):
             guard let head = try? JSONDecoder().decode(AnswerHead.self, from: Data(word)) else {
-                throw TunnelFault(code: "bad_answer", message: "The host's answer has no beginning.")
+                throw TunnelFault(code: "bad_answer", message: "The host's answer has no beginning.", retryable: true)
             }
             queue.scheduler.observed(
                 current.host, model: ask.model, seconds: (ContinuousClock.now - current.began) / .seconds(1))
@@ -228,7 +231,7 @@ final class DirectAnswer: Sendable {
         case .data(let bytes): try took(bytes, current)
         case .end(let word):
             guard let head = current.head else {
-                throw TunnelFault(code: "bad_answer", message: "The host's answer has no beginning.")
+                throw TunnelFault(code: "bad_answer", message: "The host's answer has no beginning.", retryable: true)
             }
             let usage = try? JSONDecoder().decode(ModelUsage.self, from: Data(word))
             state.withLock { state in
@@ -337,12 +340,15 @@ final class DirectAnswer: Sendable {
             queue.scheduler.ended(ask.model, on: current.host)
             requests.freed(ask.model)
         }
-        guard ended.tries > 0 else { return }
+        guard ended.tries > 0 else { return queue.usage.release(hold) }
         let wasLeft = end == .abandoned && ended.current?.head != nil
+        let took = ModelUsage(
+            promptTokens: ended.usage?.promptTokens ?? (wasLeft ? body.count / 4 : 0),
+            completionTokens: ended.usage?.completionTokens ?? (wasLeft ? ended.events : 0)
+        ).held(to: body.count, answer: ended.bytes)
         queue.usage.record(
-            principal, model: ask.model, promptTokens: ended.usage?.promptTokens ?? (wasLeft ? body.count / 4 : 0),
-            completionTokens: min(ended.usage?.completionTokens ?? (wasLeft ? ended.events : 0), ended.bytes),
-            milliseconds: (ContinuousClock.now - began) / .milliseconds(1), failed: end != .complete)
+            principal, model: ask.model, promptTokens: took.promptTokens ?? 0, completionTokens: took.completionTokens ?? 0,
+            milliseconds: (ContinuousClock.now - began) / .milliseconds(1), failed: end != .complete, hold: hold)
     }
 }
 

@@ -43,6 +43,8 @@ extension Gateway {
 
         var key: JobKey
         var source: Source
+        /// The API key of who reads: an answer goes no further than its reader's rights.
+        var reader: String
         /// When its client is told that it takes too long.
         var deadline: ContinuousClock.Instant
         /// The request is worth nothing past it; false for who only reads.
@@ -69,28 +71,36 @@ extension Gateway {
         _ ask: ModelAsk, _ principal: Principal, idempotency: NewJob.Idempotency?, priority: Int = 50
     ) async throws -> Asked {
         try await check(ask, principal)
-        try await queue.usage.admit(principal)
-        var job = try ask.job(account: principal.account, idempotency: idempotency)
-        job.priority = priority
-        job.requirement.audience = queue.groups.audience(of: principal.account)
-        let submission = try await disk.submitting(ask.body.utf8.count) { try await queue.store.submit(job) }
+        let hold = try await queue.usage.admit(principal, expecting: ask.expected)
+        let submission: Submission
+        do {
+            var job = try ask.job(account: principal.account, idempotency: idempotency)
+            job.priority = priority
+            job.requirement.audience = queue.groups.audience(of: principal.account)
+            submission = try await disk.submitting(ask.body.utf8.count) { [job] in try await queue.store.submit(job) }
+        } catch {
+            queue.usage.release(hold)
+            throw error
+        }
         let key = submission.job.key
-        if !submission.repeated {
-            queue.charge(key.id, to: principal, model: ask.model)
+        if submission.repeated {
+            queue.usage.release(hold)
+        } else {
+            queue.charge(key.id, to: principal, model: ask.model, bytes: ask.body.utf8.count, hold: hold)
             // Taken it is already: what goes wrong here leaves it to whoever claims it.
             try? await give(ask.model, tier: ask.tier, for: principal)
         }
         return Asked(
             key: key, source: .job(AnswerFeed(queue, key, after: submission.repeated ? 0 : submission.job.sequence)),
-            deadline: .now + .seconds(ask.patience))
+            reader: principal.keyID, deadline: .now + .seconds(ask.patience))
     }
 
     private func askDirectly(_ ask: ModelAsk, _ principal: Principal, _ client: any Channel) async throws -> Asked {
-        try await queue.usage.admit(principal)
+        let hold = try await queue.usage.admit(principal, expecting: ask.expected)
         let answer = DirectAnswer(
-            ask, principal, queue: queue, tunnels: tunnels, requests: direct, client: client)
+            ask, principal, hold: hold, queue: queue, tunnels: tunnels, requests: direct, client: client)
         return Asked(
-            key: JobKey(account: principal.account, id: answer.id), source: .direct(answer),
+            key: JobKey(account: principal.account, id: answer.id), source: .direct(answer), reader: principal.keyID,
             deadline: .now + .seconds(ask.patience), cancels: false)
     }
 
@@ -170,13 +180,18 @@ extension Gateway {
             throw GatewayError(504, "timed_out", "The model did not answer in the time that this request has.")
         }
         let patience = min(Gateway.streamKeepAlive, left / .seconds(1))
+        let event: AnswerEvent
         switch asked.source {
-        case .direct(let answer): return try await answer.next(patience: patience)
+        case .direct(let answer): event = try await answer.next(patience: patience)
         case .job(var feed):
-            let event = try await feed.next(patience: patience)
+            event = try await feed.next(patience: patience)
             asked.source = .job(feed)
-            return event
         }
+        guard queue.directory.lives(asked.reader) else {
+            if asked.cancels { _ = try? await queue.store.cancel(asked.key, actor: "coordinator") }
+            throw GatewayError.keyEnded
+        }
+        return event
     }
 
     private func stream(_ asked: Asked, _ shape: any AnswerShape) -> ResponseBody {
@@ -211,6 +226,7 @@ extension Gateway {
 }
 
 extension GatewayError {
+    static let keyEnded = GatewayError(401, "unauthorized", "The API key of this request was revoked, or its time is over.")
     static let goingDown = GatewayError(503, "closing", "The coordinator is going down; send it again.")
 
     /// What a host says of a request that it refused.

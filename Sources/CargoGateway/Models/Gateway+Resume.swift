@@ -8,7 +8,8 @@ import Hummingbird
 extension Gateway {
     func addResume(to router: Router<GatewayContext>) {
         router.get("/jobs/:id/answer") { request, context in
-            let key = try key(context, try caller(request, .read))
+            let principal = try caller(request, .read)
+            let key = try key(context, principal)
             let text = request.headers[GatewayHeader.lastEventID] ?? request.uri.queryParameters["after"].map(String.init)
             guard let events = Int(text ?? "0"), events >= 0 else {
                 throw GatewayError(400, "invalid_header", "Last-Event-ID is the number of events that arrived.")
@@ -18,7 +19,8 @@ extension Gateway {
                 throw GatewayError(409, "no_request", "This job is no request to a model; GET /jobs/{id}/events follows it.")
             }
             let asked = Asked(
-                key: key, source: .job(AnswerFeed(queue, key)), deadline: .now + .seconds(try ModelAsk.patience(request)),
+                key: key, source: .job(AnswerFeed(queue, key)), reader: principal.keyID,
+                deadline: .now + .seconds(try ModelAsk.patience(request)),
                 cancels: false)
             return try await answer(asked, context, as: Resumed(after: events))
         }

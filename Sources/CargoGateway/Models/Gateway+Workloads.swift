@@ -116,7 +116,8 @@ extension Gateway {
             return try Answer.json(Envelope(data: Workload(try await describe(key))))
         }
         router.get("/api/v1/jobs/:id/stream") { request, context in
-            try await workloadStream(try key(context, try caller(request, .read)))
+            let principal = try caller(request, .read)
+            return try await workloadStream(try key(context, principal), reader: principal.keyID)
         }
     }
 
@@ -159,7 +160,7 @@ extension Gateway {
     }
 
     /// `{type: status|token|done|error …}` as the job goes on, whatever it is that runs.
-    private func workloadStream(_ key: JobKey) async throws -> Response {
+    private func workloadStream(_ key: JobKey, reader: String) async throws -> Response {
         _ = try await queue.store.job(key)
         var headers = HTTPFields()
         headers[.contentType] = "text/event-stream"
@@ -173,6 +174,10 @@ extension Gateway {
                 defer { feed.close() }
                 var words = WorkloadWords()
                 while let events = try await feed.next(patience: Gateway.keepAlive) {
+                    guard queue.directory.lives(reader) else {
+                        try await writer.write(ByteBuffer(bytes: words.failure(.keyEnded)))
+                        break
+                    }
                     guard !events.isEmpty else {
                         try await writer.write(ByteBuffer(string: ": still here\n\n"))
                         continue
@@ -225,6 +230,11 @@ struct WorkloadWords {
             out += word(["type": .string("token"), "content": .string(text)])
         }
         return out
+    }
+
+    /// How the stream says that it ends before its job.
+    func failure(_ error: GatewayError) -> [UInt8] {
+        word(["type": .string("error"), "message": .string(error.detail), "code": .string(error.code)])
     }
 
     private func end(_ status: StatusEvent) -> [UInt8] {

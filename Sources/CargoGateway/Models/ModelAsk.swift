@@ -17,6 +17,8 @@ struct ModelAsk: Sendable {
     var patience: Double
     /// Context tier, by the size of its prompt.
     var tier: Int
+    /// Tokens that it will take, as far as its client has said.
+    var expected: Int
     /// Its client's trace.
     var trace: Trace?
 
@@ -48,18 +50,20 @@ struct ModelAsk: Sendable {
         }
         self.init(
             operation, model: model, body: String(decoding: bytes, as: UTF8.self), stream: stream, patience: patience,
-            tier: ModelAsk.tier(of: fields))
+            tier: ModelAsk.tier(of: fields), expected: ModelAsk.expected(fields, operation, bytes: bytes.count))
     }
 
     /// One that this server wrote itself, out of fields in another shape.
     init(_ operation: ModelRequest.Operation, model: String, fields: [String: JSONValue], stream: Bool, patience: Double) {
+        let bytes = CanonicalJSON.encode(.object(fields))
         self.init(
-            operation, model: model, body: String(decoding: CanonicalJSON.encode(.object(fields)), as: UTF8.self), stream: stream,
-            patience: patience, tier: ModelAsk.tier(of: fields))
+            operation, model: model, body: String(decoding: bytes, as: UTF8.self), stream: stream, patience: patience,
+            tier: ModelAsk.tier(of: fields), expected: ModelAsk.expected(fields, operation, bytes: bytes.count))
     }
 
     private init(
-        _ operation: ModelRequest.Operation, model: String, body: String, stream: Bool, patience: Double, tier: Int
+        _ operation: ModelRequest.Operation, model: String, body: String, stream: Bool, patience: Double, tier: Int,
+        expected: Int
     ) {
         self.operation = operation
         self.model = model
@@ -67,6 +71,21 @@ struct ModelAsk: Sendable {
         self.stream = stream
         self.patience = patience
         self.tier = tier
+        self.expected = expected
+    }
+
+    /// Tokens of an answer whose client names no bound, and at most.
+    private static let usualAnswer: Int64 = 1024
+    private static let largestAnswer: Int64 = 1 << 20
+
+    /// A token is four bytes of the request, about, and an answer as long as it may be.
+    static func expected(_ fields: [String: JSONValue], _ operation: ModelRequest.Operation, bytes: Int) -> Int {
+        func number(_ name: String) -> Int64? {
+            if case .integer(let value)? = fields[name], value >= 0 { min(value, largestAnswer) } else { nil }
+        }
+        guard operation == .chat || operation == .completions else { return bytes / 4 }
+        let one = number("max_completion_tokens") ?? number("max_tokens") ?? usualAnswer
+        return bytes / 4 + Int(min(one * max(1, number("n") ?? 1), largestAnswer))
     }
 
     /// By what the model reads, wherever it stands.
