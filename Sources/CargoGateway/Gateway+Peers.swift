@@ -40,6 +40,7 @@ extension GatewayError {
 /// knows the secret of the store; none of it is for anyone else, so to everyone else there is nothing here.
 extension Gateway {
     func addPeers(to router: Router<GatewayContext>) {
+        addKeepers(to: router)
         router.get("/peer/jobs/:id/logs/:attempt") { request, context in try await peerLog(request, context) }
         router.post("/peer/jobs/:id/:report") { request, context in
             let bytes = try await bytes(of: request, limit: Gateway.largestReport)
@@ -59,7 +60,7 @@ extension Gateway {
         }
     }
 
-    private func peer(_ request: Request, _ body: [UInt8] = []) throws {
+    func peer(_ request: Request, _ body: [UInt8] = []) throws {
         let sender = queue.peers?.sender(
             request.headers[GatewayHeader.peer], method: request.method.rawValue, target: request.uri.description, body: body)
         guard sender != nil else { throw GatewayError.nothing(at: request) }

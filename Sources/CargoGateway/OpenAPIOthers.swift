@@ -51,6 +51,17 @@ extension OpenAPI {
             Operation(
                 method: "POST", path: "/peer/jobs/{id}/{report}",
                 summary: "A host's report, from the coordinator that it reached", body: free, success: (200, free)),
+            Operation(
+                method: "GET", path: "/peer/kept/{id}", summary: "A file or batch that this coordinator keeps, for another",
+                success: (200, free)),
+            Operation(
+                method: "GET", path: "/peer/kept/{id}/content", summary: "A piece of such a file's bytes", success: (200, .bytes)),
+            Operation(
+                method: "POST", path: "/peer/kept/{id}/{change}", summary: "Deletes such a file, or cancels such a batch",
+                success: (200, free)),
+            Operation(
+                method: "POST", path: "/peer/batches", summary: "A batch of a file that this coordinator keeps", body: free,
+                success: (200, free)),
             Operation(method: "GET", path: "/v2", summary: "OCI distribution 1.1", success: (200, free)),
             Operation(method: "GET", path: "\(blobs)/{digest}", summary: "A blob", success: (200, .bytes)),
             Operation(method: "HEAD", path: "\(blobs)/{digest}", summary: "A blob's size", success: (200, nil)),

@@ -11,6 +11,8 @@ public final class JobQueue: Sendable {
     let prompt: (any PromptJobStore)?
     public let outbox: any WebhookOutbox
     public let logs: LogStore
+    /// Small documents beside the jobs.
+    public let records: any RecordStore
     public let directory: Directory
     public let usage: UsageMeter
     public let groups: Groups
@@ -98,6 +100,7 @@ public final class JobQueue: Sendable {
         self.store = store
         prompt = store as? any PromptJobStore
         outbox = store
+        records = store
         logs = try LogStore(root: folder, running: try await store.runningAttempts())
         directory = try await Directory(store: store, clocks: settings.clocks)
         usage = UsageMeter(store: store, clocks: settings.clocks)

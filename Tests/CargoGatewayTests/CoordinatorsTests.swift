@@ -143,6 +143,46 @@ struct CoordinatorsTests {
         await close()
     }
 
+    @Test(.timeLimit(.minutes(3))) func `a file and its batch are found whichever coordinator is asked`() async throws {
+        let line =
+            #"{"custom_id":"a","method":"POST","url":"/v1/chat/completions","body":{"model":"no/such","messages":[]}}"# + "\n"
+        // Larger than a piece, so that it is put together.
+        let text = String(repeating: line, count: 12_000)
+        let form =
+            "--x\r\nContent-Disposition: form-data; name=\"purpose\"\r\n\r\nbatch\r\n--x\r\n"
+            + "Content-Disposition: form-data; name=\"file\"; filename=\"lines.jsonl\"\r\n\r\n" + text + "\r\n--x--\r\n"
+        let file = try await a.port.call(
+            .POST, "/v1/files", body: Array(form.utf8), headers: [("Content-Type", "multipart/form-data; boundary=x")])["id"]
+            .string
+        // The other knows where it is as soon as it has heard of this one.
+        #expect(try await eventually(within: 60) { try await b.port.get("/v1/files/\(file)").status == 200 })
+        #expect(try await b.port.get("/v1/files/\(file)")["filename"].string == "lines.jsonl")
+        let content = try await b.port.get("/v1/files/\(file)/content")
+        #expect(content.text == text && content.headers.first(name: "Content-Disposition")?.contains("lines.jsonl") == true)
+        // Not to a stranger, nor to who is no coordinator.
+        let stranger = try await b.port.stranger()
+        #expect(try await stranger.get("/v1/files/\(file)").status == 404)
+        #expect(try await stranger.call(.DELETE, "/v1/files/\(file)").status == 404)
+        #expect(try await a.port.get("/peer/kept/\(file)?account=1").status == 404)
+        let ask: JSONValue = .object([
+            "input_file_id": .string(file), "endpoint": .string("/v1/chat/completions"), "completion_window": .string("24h"),
+        ])
+        let batch = try await b.port.send(.POST, "/v1/batches", ask)["id"].string
+        #expect(batch.hasPrefix("batch_"))
+        for pier in [a, b] { #expect(try await pier.port.get("/v1/batches/\(batch)")["id"].string == batch) }
+        #expect(try await stranger.get("/v1/batches/\(batch)").status == 404)
+        #expect(try await stranger.send(.POST, "/v1/batches", ask).status == 400)
+        let cancelled = try await b.port.send(.POST, "/v1/batches/\(batch)/cancel", .object([:]))
+        #expect([200, 409].contains(cancelled.status), "\(cancelled.text)")
+        #expect(
+            try await eventually(within: 60) {
+                ["cancelled", "completed", "failed"].contains(try await b.port.get("/v1/batches/\(batch)")["status"].string)
+            })
+        #expect(try await b.port.call(.DELETE, "/v1/files/\(file)").status == 200)
+        for pier in [a, b] { #expect(try await pier.port.get("/v1/files/\(file)").status == 404) }
+        await close()
+    }
+
     @Test(.timeLimit(.minutes(4))) func `a coordinator killed in mid-stream loses its readers no byte and repeats none`()
         async throws
     {

@@ -9,6 +9,8 @@ import NIOHTTP1
 import Synchronization
 import Testing
 
+@testable import CargoGateway
+
 /// Requests of keys whose policy says `"durable": false`: over a tunnel that the test itself holds, past every store.
 @Suite struct DirectRequestTests {
     private static let stream = AnswerHead(status: 200, contentType: "text/event-stream")
@@ -137,6 +139,23 @@ import Testing
                 #expect(use["completion_tokens"] == .integer(2) && use["prompt_tokens"] != .integer(0), "\(usage.text)")
             }
         }
+    }
+
+    @Test func `one account leaves room for others, however much it asks`() throws {
+        let requests = DirectRequests()
+        let large = DirectRequests.mostBytes / 16
+        var taken: [Int64] = []
+        for account in [Int64(1), 2, 3] {
+            var count: Int64 = 0
+            while (try? requests.begin(account: account, bytes: large)) != nil { count += 1 }
+            taken.append(count)
+        }
+        #expect(taken == [8, 4, 2])
+        for _ in 0..<8 { requests.end(account: 1, bytes: large, failed: false) }
+        for _ in 0..<4 { requests.end(account: 2, bytes: large, failed: false) }
+        for _ in 0..<2 { requests.end(account: 3, bytes: large, failed: false) }
+        #expect(requests.open == 0)
+        try requests.begin(account: 4, bytes: large)
     }
 
     @Test(.timeLimit(.minutes(2))) func `a refusal of the model's host is the client's answer, and is not asked again`()

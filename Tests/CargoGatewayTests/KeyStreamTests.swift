@@ -44,7 +44,11 @@ import Testing
                 var rest = ""
                 while let piece = try await pieces.next() { rest += String(buffer: piece) }
                 #expect(rest.contains("\"error\"") && rest.contains("revoked") && !rest.contains("\"n\":2"), "\(rest)")
-                if let claim { #expect(try await port.get("/jobs/\(claim.id)")["status"].string == "cancelled") }
+                // Nor does the host work for it any longer.
+                if let claim {
+                    let beat = try await host.answer(claim, "data: {\"n\":3}\n\n", at: 28)
+                    #expect(beat["cancel"] == .bool(true), "\(beat.text)")
+                }
             }
         }
     }
@@ -68,6 +72,43 @@ import Testing
             while let piece = try await pieces.next() { text += String(buffer: piece) }
             #expect(text.contains("one") && !text.contains("two"), "\(text)")
             #expect(try await port.get("/jobs/\(job)")["status"].string == "processing")
+        }
+    }
+
+    @Test(.timeLimit(.minutes(2))) func `who is removed from a group reads what has begun to its end, and asks no more`()
+        async throws
+    {
+        try await withCoordinator { port in
+            let (gate, opener) = AsyncStream<Void>.makeStream()
+            let handler: TunnelLink.Handler = { _, stream in
+                try stream.acknowledge()
+                try stream.writeHead(AnswerHead(status: 200, contentType: "text/event-stream"))
+                try await stream.write(Array("data: {\"n\":1}\n\n".utf8))
+                for await _ in gate {}
+                try await stream.write(Array("data: {\"n\":2}\n\n".utf8))
+            }
+            let group = try await port.send(.POST, "/groups", .object(["name": .string("friends")]))["id"].string
+            let invite = try await port.send(.POST, "/groups/\(group)/invites", .object([:]))["invite"].string
+            try await port.withTunnelHost("shared", handler) {
+                guard case .array(let hosts) = try await port.get("/hosts")["hosts"],
+                    let host = hosts.first(where: { $0["name"].string == "shared" })?["id"].string
+                else { throw TestFailure("no host") }
+                #expect(try await port.call(.PUT, "/groups/\(group)/hosts/\(host)").status == 200)
+                let (_, friend) = try await key(
+                    port, ["account": .string("friend"), "policy": .object(["durable": .bool(false)])])
+                #expect(try await friend.send(.POST, "/v1/chat/completions", ModelRequestTests.question).status == 404)
+                #expect(try await friend.send(.POST, "/groups/join", .object(["invite": .string(invite)])).status == 200)
+                let response = try await friend.open("/v1/chat/completions", ModelRequestTests.question)
+                var pieces = response.body.makeAsyncIterator()
+                #expect(try await pieces.next() != nil)
+                #expect(try await port.call(.DELETE, "/groups/\(group)/members/friend").status == 204)
+                opener.finish()
+                var rest = ""
+                while let piece = try await pieces.next() { rest += String(buffer: piece) }
+                #expect(rest == "data: {\"n\":2}\n\n")
+                #expect(try await friend.send(.POST, "/v1/chat/completions", ModelRequestTests.question).status == 404)
+                #expect(try await !friend.get("/v1/models").text.contains("acme/tiny"))
+            }
         }
     }
 

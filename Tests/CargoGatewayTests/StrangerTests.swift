@@ -114,6 +114,7 @@ import Testing
                 "name": "hello", "token": String(repeating: "0", count: 64),
                 "digest": "sha256:" + String(repeating: "0", count: 64),
                 "reference": "9.9.9", "upload": uuid, "job": job, "attempt": "1", "report": "complete",
+                "change": "delete",
             ],
             never: [
                 "id": uuid, "host": "host_" + String(repeating: "0", count: 32), "group": "grp_00", "member": "nobody",
@@ -122,6 +123,7 @@ import Testing
                 "task": "instruct", "code": "ABCDEF", "webhook": "msg_" + uuid, "publisher": "acme", "name": "hello",
                 "token": String(repeating: "0", count: 64), "digest": "sha256:" + String(repeating: "0", count: 64),
                 "reference": "9.9.9", "upload": uuid, "job": uuid, "attempt": "1", "report": "complete",
+                "change": "delete",
             ],
             secrets: [
                 group, host, job, waiting, upload, file, batch, invite, share, key["id"].string, "secret-", gpu.key,

@@ -8,7 +8,12 @@ import FoundationEssentials
 import NIOCore
 import NIOHTTP1
 import NIOPosix
+import TestStage
 import Testing
+
+#if canImport(Glibc)
+    import Glibc
+#endif
 
 @Suite struct TunnelTests {
     /// A registered host whose calls go through an open tunnel.
@@ -211,6 +216,55 @@ import Testing
             let other = try await port.host("other")
             #expect(try await other.claim(wait: 10).id == id)
         }
+    }
+
+    /// One answer that ends in time and one that does not, of a coordinator that is told to stop.
+    @Test(.timeLimit(.minutes(2))) func aCoordinatorThatIsToldToStopLetsAnswersEndOrSaysThatTheyDoNot() async throws {
+        let stage = try Stage()
+        let program = try stage.start(["longshore-coordinator", "serve", "--data", stage.path("data"), "--listen", "127.0.0.1:0"])
+        var address: String?
+        #expect(
+            await eventually(within: 60) {
+                address = String(decoding: program.stdout, as: UTF8.self).firstMatch(of: /listening on (http:\/\/[0-9.:]+)/)
+                    .map { String($0.1) }
+                return address != nil
+            })
+        let key = String(decoding: try Data(contentsOf: stage.path("data/admin.key")), as: UTF8.self).prefix { $0 != "\n" }
+        let port = Port(url: try #require(address), key: String(key))
+        let (told, tell) = AsyncStream<Void>.makeStream()
+        let handler: TunnelLink.Handler = { opening, stream in
+            try stream.acknowledge()
+            let isShort = String(decoding: try await stream.collect(limit: 1 << 20), as: UTF8.self).contains("short")
+            try stream.writeHead(AnswerHead(status: 200, contentType: "text/event-stream"))
+            try await stream.write(Array("data: {\"n\":1}\n\n".utf8))
+            if isShort {
+                for await _ in told {}
+            } else {
+                try await Task.sleep(for: .seconds(90))
+            }
+            try await stream.write(Array("data: [DONE]\n\n".utf8))
+        }
+        try await port.withTunnelHost("h", handler) {
+            let client = try await port.memoryOnly()
+            func ask(_ text: String) async throws -> HTTPClientResponse {
+                try await client.open(
+                    "/v1/chat/completions",
+                    .object([
+                        "model": .string("acme/tiny"),
+                        "messages": .array([.object(["role": .string("user"), "content": .string(text)])]),
+                    ]))
+            }
+            let (short, long) = (try await ask("short"), try await ask("long"))
+            program.send(SIGTERM)
+            tell.finish()
+            let ends = [
+                String(buffer: try await short.body.collect(upTo: 1 << 20)),
+                String(buffer: try await long.body.collect(upTo: 1 << 20)),
+            ]
+            #expect(ends[0].hasSuffix("data: [DONE]\n\n"), "\(ends[0])")
+            #expect(ends[1].contains("data: {\"error\"") && !ends[1].contains("[DONE]"), "\(ends[1])")
+        }
+        #expect(await program.finish().code == 0)
     }
 
     /// Half a request, and one whose head comes byte by byte: nobody is kept waiting by who needs no key for it.

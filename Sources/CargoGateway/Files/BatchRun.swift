@@ -272,6 +272,7 @@ extension Gateway {
             let (results, failures) = try await blocking {
                 (try gateway.files.keepResults(before, ".out", now: now), try gateway.files.keepResults(before, ".err", now: now))
             }
+            for file in [results, failures].compactMap(\.self) { try await gateway.keepsHere(file.id, of: stored.account) }
             (copy.batch.outputFileID, copy.batch.errorFileID) = (results?.id, failures?.id)
             copy.batch.finalizingAt = now
             if cancelled {

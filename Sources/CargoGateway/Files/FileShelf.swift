@@ -45,7 +45,7 @@ public final class FileShelf: Sendable {
     static func newID(_ prefix: String) -> String { prefix + UUIDv7.make().replacing("-", with: "") }
 
     /// Only what this shelf itself names becomes a name on disk.
-    private static func isID(_ text: String) -> Bool {
+    static func isID(_ text: String) -> Bool {
         text.utf8.count <= 64
             && text.utf8.allSatisfy { (48...57).contains($0) || (97...122).contains($0) || $0 == 45 || $0 == 95 }
             && !text.isEmpty

@@ -28,7 +28,7 @@ extension Gateway {
         for base in Gateway.openAIBases {
             router.post("\(base)/batches") { request, _ in
                 let principal = try caller(request, .write)
-                return try Answer.json(try await makeBatch(request, principal).batch)
+                return try Answer.json(try await makeBatch(try await bytes(of: request, limit: 1 << 20), principal))
             }
             router.get("\(base)/batches") { request, _ in
                 let principal = try caller(request, .read)
@@ -40,30 +40,45 @@ extension Gateway {
             }
             router.get("\(base)/batches/:id") { request, context in
                 let (id, account) = (context.parameters.get("id") ?? "", try caller(request, .read).account)
-                guard let found = try await blocking({ try files.batch(id, account: account) }) else { throw Gateway.noSuchBatch }
-                return try Answer.json(found.batch)
+                if let found = try await blocking({ try files.batch(id, account: account) }) {
+                    return try Answer.json(found.batch)
+                }
+                guard let other = try await elsewhere(id, of: account) else { throw Gateway.noSuchBatch }
+                return try Answer.json(try await other.document(Batch.self))
             }
             router.post("\(base)/batches/:id/cancel") { request, context in
                 let (id, account) = (context.parameters.get("id") ?? "", try caller(request, .write).account)
-                guard var found = try await blocking({ try files.batch(id, account: account) }) else { throw Gateway.noSuchBatch }
-                guard !found.batch.hasEnded else {
-                    throw GatewayError(409, "wrong_state", "The batch is \(found.batch.status.rawValue) already.")
+                if let other = try await elsewhere(id, of: account) {
+                    return Answer.bytes(ByteBuffer(bytes: try await other.change("cancel")))
                 }
-                batches.cancel(id)
-                (found.batch.status, found.batch.cancellingAt) = (.cancelling, unixTime)
-                return try Answer.json(found.batch)
+                return try Answer.json(try await cancelBatch(id, account))
             }
         }
     }
 
-    private func makeBatch(_ request: Request, _ principal: Principal) async throws -> StoredBatch {
-        let ask = try await body(BatchRequest.self, of: request, limit: 1 << 20)
+    func cancelBatch(_ id: String, _ account: Int64) async throws -> Batch {
+        guard var found = try await blocking({ try files.batch(id, account: account) }) else { throw Gateway.noSuchBatch }
+        guard !found.batch.hasEnded else {
+            throw GatewayError(409, "wrong_state", "The batch is \(found.batch.status.rawValue) already.")
+        }
+        batches.cancel(id)
+        (found.batch.status, found.batch.cancellingAt) = (.cancelling, unixTime)
+        return found.batch
+    }
+
+    /// - Parameter mayPass: a file of another coordinator's makes a batch there.
+    func makeBatch(_ bytes: [UInt8], _ principal: Principal, mayPass: Bool = true) async throws -> Batch {
+        let ask = try StrictJSON.decode(BatchRequest.self, from: bytes, limit: 1 << 20)
         guard BatchLine.operations.contains(where: { ask.endpoint == "/v1/" + $0.rawValue }) else {
             let known = BatchLine.operations.map { "/v1/" + $0.rawValue }.joined(separator: ", ")
             throw GatewayError(400, "invalid_endpoint", "'endpoint' is one of \(known).")
         }
         guard let window = Seconds(ask.completionWindow), window.value >= 1, window.value <= 7 * 86_400 else {
             throw GatewayError(400, "invalid_window", "'completion_window' is a time such as 24h, at most seven days.")
+        }
+        if mayPass, let other = try await elsewhere(ask.inputFileID, of: principal.account) {
+            let made = try await other.makeBatch(bytes, key: principal.keyID)
+            return try JSONDecoder().decode(Batch.self, from: Data(made))
         }
         guard let file = try await blocking({ try files.file(ask.inputFileID, account: principal.account) }),
             file.purpose == "batch"
@@ -80,7 +95,8 @@ extension Gateway {
         batch.metadata = ask.metadata
         let stored = StoredBatch(batch: batch, account: principal.account, keyID: principal.keyID, policy: principal.policy)
         try await blocking { try files.save(stored) }
+        try await keepsHere(batch.id, of: principal.account)
         batches.add(batch.id, account: principal.account)
-        return stored
+        return batch
     }
 }

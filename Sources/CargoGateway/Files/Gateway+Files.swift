@@ -35,7 +35,7 @@ extension Gateway {
         }
     }
 
-    private struct Deleted: Encodable {
+    struct DeletedFile: Encodable {
         var id: String
         var object = "file"
         var deleted = true
@@ -51,7 +51,9 @@ extension Gateway {
         for base in Gateway.openAIBases {
             router.post("\(base)/files") { request, _ in
                 let principal = try caller(request, .write)
-                return try Answer.json(try await upload(request, account: principal.account))
+                let file = try await upload(request, account: principal.account)
+                try await keepsHere(file.id, of: principal.account)
+                return try Answer.json(file)
             }
             router.get("\(base)/files") { request, _ in
                 let principal = try caller(request, .read)
@@ -65,38 +67,57 @@ extension Gateway {
             }
             router.get("\(base)/files/:id") { request, context in
                 let (id, account) = (context.parameters.get("id") ?? "", try caller(request, .read).account)
-                guard let file = try await blocking({ try files.file(id, account: account) }) else { throw Gateway.noSuchFile }
-                return try Answer.json(file)
+                if let file = try await blocking({ try files.file(id, account: account) }) { return try Answer.json(file) }
+                guard let other = try await elsewhere(id, of: account) else { throw Gateway.noSuchFile }
+                return try Answer.json(try await other.document(StoredFile.self))
             }
             router.delete("\(base)/files/:id") { request, context in
                 let (id, account) = (context.parameters.get("id") ?? "", try caller(request, .write).account)
-                guard try await blocking({ try files.delete(id, account: account) }) else { throw Gateway.noSuchFile }
-                return try Answer.json(Deleted(id: id))
+                if let other = try await elsewhere(id, of: account) {
+                    return Answer.bytes(ByteBuffer(bytes: try await other.change("delete")))
+                }
+                return try Answer.json(try await deleteFile(id, account))
             }
             router.get("\(base)/files/:id/content") { request, context in
                 let (id, account) = (context.parameters.get("id") ?? "", try caller(request, .read).account)
-                guard let file = try await blocking({ try files.file(id, account: account) }),
-                    let bytes = try await blocking({ try files.bytes(id, account: account) })
-                else { throw Gateway.noSuchFile }
-                var headers = HTTPFields()
-                headers[.contentType] = "application/octet-stream"
-                headers[.contentDisposition] = Gateway.attachment(file.filename)
-                headers[GatewayHeader.contentTypeOptions] = "nosniff"
-                headers[GatewayHeader.contentSecurityPolicy] = "sandbox; default-src 'none'"
-                return Response(
-                    status: .ok, headers: headers,
-                    body: ResponseBody(contentLength: Int(file.bytes)) { writer in
-                        var offset: Int64 = 0
-                        while offset < file.bytes {
-                            let (start, count) = (offset, Int(min(1 << 20, file.bytes - offset)))
-                            let piece = try await blocking { try bytes.bytes(at: start, count: count) }
-                            try await writer.write(ByteBuffer(bytes: piece))
-                            offset += Int64(count)
-                        }
-                        try await writer.finish(nil)
-                    })
+                if let file = try await blocking({ try files.file(id, account: account) }) {
+                    guard let bytes = try await blocking({ try files.bytes(id, account: account) }) else {
+                        throw Gateway.noSuchFile
+                    }
+                    return content(of: file) { offset, count in try await blocking { try bytes.bytes(at: offset, count: count) } }
+                }
+                guard let other = try await elsewhere(id, of: account) else { throw Gateway.noSuchFile }
+                return content(of: try await other.document(), piece: other.bytes)
             }
         }
+    }
+
+    /// The whole of a file, piece by piece.
+    private func content(
+        of file: StoredFile, piece: @escaping @Sendable (_ offset: Int64, _ count: Int) async throws -> [UInt8]
+    ) -> Response {
+        var headers = HTTPFields()
+        headers[.contentType] = "application/octet-stream"
+        headers[.contentDisposition] = Gateway.attachment(file.filename)
+        headers[GatewayHeader.contentTypeOptions] = "nosniff"
+        headers[GatewayHeader.contentSecurityPolicy] = "sandbox; default-src 'none'"
+        return Response(
+            status: .ok, headers: headers,
+            body: ResponseBody(contentLength: Int(file.bytes)) { writer in
+                var offset: Int64 = 0
+                while offset < file.bytes {
+                    let count = Int(min(1 << 20, file.bytes - offset))
+                    try await writer.write(ByteBuffer(bytes: try await piece(offset, count)))
+                    offset += Int64(count)
+                }
+                try await writer.finish(nil)
+            })
+    }
+
+    func deleteFile(_ id: String, _ account: Int64) async throws -> DeletedFile {
+        guard try await blocking({ try files.delete(id, account: account) }) else { throw Gateway.noSuchFile }
+        try await keepsNoMore(id, of: account)
+        return DeletedFile(id: id)
     }
 
     /// A form with `purpose` and `file`.

@@ -73,6 +73,7 @@ final class DirectAnswer: Sendable {
     private let began = ContinuousClock.now
     private let state = Mutex(State())
 
+    /// Begins; `requests` has let it in.
     init(
         _ ask: ModelAsk, _ principal: Principal, hold: UsageMeter.Hold?, queue: JobQueue, tunnels: TunnelHub,
         requests: DirectRequests,
@@ -87,7 +88,6 @@ final class DirectAnswer: Sendable {
         self.tunnels = tunnels
         self.requests = requests
         self.client = client
-        requests.begin()
     }
 
     deinit { finish(.abandoned) }
@@ -201,7 +201,7 @@ final class DirectAnswer: Sendable {
                     "No host of '\(ask.model)' keeps a tunnel, which requests that are not durable need; ask with a durable key.",
                     retryAfter: 5)
         }
-        try await requests.wait(for: ask.model, seconds: max(0.001, (end - now) / .seconds(1)))
+        try await requests.wait(for: ask.model, account: principal.account, seconds: max(0.001, (end - now) / .seconds(1)))
     }
 
     // MARK: Reading
@@ -334,7 +334,7 @@ final class DirectAnswer: Sendable {
         }
         guard let ended else { return }
         ended.reminder?.timer.cancel()
-        requests.end(failed: end == .failed)
+        requests.end(account: principal.account, bytes: body.count, failed: end == .failed)
         if let current = ended.current {
             current.stream.forget()
             queue.scheduler.ended(ask.model, on: current.host)

@@ -10,10 +10,20 @@ public final class DirectRequests: Sendable {
         /// In the order in which they came, by model.
         var waiting: [String: [Doorbell]] = [:]
         var waitingCount = 0
+        var bytes = 0
+        var accounts: [Int64: Share] = [:]
+    }
+
+    /// What one account has of what is everyone's.
+    private struct Share {
+        var bytes = 0
+        var waiting = 0
     }
 
     /// Requests that wait for room at most: beyond that a client hears at once that it is too much.
     static let mostWaiting = 1000
+    /// Bytes of all requests together, which memory alone holds.
+    static let mostBytes = 1 << 30
     /// How long one waits at most before it looks again: a host that comes or reports rings nobody.
     private static let look = 0.25
 
@@ -25,27 +35,49 @@ public final class DirectRequests: Sendable {
     public var open: Int { state.withLock { $0.open } }
     var counts: (open: Int, begun: Int, failed: Int) { state.withLock { ($0.open, $0.begun, $0.failed) } }
 
-    func begin() {
-        state.withLock { state in
+    /// Whether an account that has `own` of what is everyone's may have more: as much as the others leave it twice over, so
+    /// that something is left for whoever comes.
+    static func leaves(_ own: Int, of all: Int, most: Int) -> Bool { own <= most - all }
+
+    func begin(account: Int64, bytes: Int) throws {
+        let fits = state.withLock { state in
+            let own = state.accounts[account]?.bytes ?? 0
+            guard Self.leaves(own + bytes, of: state.bytes + bytes, most: Self.mostBytes) else { return false }
             state.open += 1
             state.begun += 1
+            state.bytes += bytes
+            state.accounts[account, default: Share()].bytes += bytes
+            return true
+        }
+        guard fits else {
+            throw GatewayError(503, "overloaded", "Too much is asked at once; ask again in a moment.", retryAfter: 1)
         }
     }
 
-    func end(failed: Bool) {
+    func end(account: Int64, bytes: Int, failed: Bool) {
         state.withLock { state in
             state.open -= 1
             if failed { state.failed += 1 }
+            state.bytes -= bytes
+            state.accounts[account]?.bytes -= bytes
+            Self.tidy(account, &state)
         }
     }
 
+    private static func tidy(_ account: Int64, _ state: inout State) {
+        guard let share = state.accounts[account], share.bytes <= 0, share.waiting <= 0 else { return }
+        state.accounts[account] = nil
+    }
+
     /// Waits until a request for this model has ended, for a moment at most.
-    func wait(for model: String, seconds: Double) async throws {
+    func wait(for model: String, account: Int64, seconds: Double) async throws {
         let bell = Doorbell()
         let fits = state.withLock { state in
-            guard state.waitingCount < Self.mostWaiting else { return false }
+            let own = state.accounts[account]?.waiting ?? 0
+            guard Self.leaves(own + 1, of: state.waitingCount + 1, most: Self.mostWaiting) else { return false }
             state.waiting[model, default: []].append(bell)
             state.waitingCount += 1
+            state.accounts[account, default: Share()].waiting += 1
             return true
         }
         guard fits else {
@@ -53,6 +85,10 @@ public final class DirectRequests: Sendable {
         }
         _ = await bell.wait(seconds: min(seconds, Self.look))
         leave(model, bell)
+        state.withLock { state in
+            state.accounts[account]?.waiting -= 1
+            Self.tidy(account, &state)
+        }
     }
 
     /// A host of this model has room for one more.

@@ -97,6 +97,12 @@ extension Gateway {
 
     private func askDirectly(_ ask: ModelAsk, _ principal: Principal, _ client: any Channel) async throws -> Asked {
         let hold = try await queue.usage.admit(principal, expecting: ask.expected)
+        do {
+            try direct.begin(account: principal.account, bytes: ask.body.utf8.count)
+        } catch {
+            queue.usage.release(hold)
+            throw error
+        }
         let answer = DirectAnswer(
             ask, principal, hold: hold, queue: queue, tunnels: tunnels, requests: direct, client: client)
         return Asked(

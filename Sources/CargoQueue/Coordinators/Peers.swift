@@ -105,6 +105,18 @@ public final class Peers: Sendable {
         try? await calls.post(url + target, header: proof("POST", target, body: body), body: body)
     }
 
+    /// Reads what another coordinator answers; throws when it cannot be reached, or answers anything but 200.
+    public func read(
+        _ url: String, _ target: String, receive: @escaping @Sendable ([UInt8]) async throws -> Void
+    ) async throws {
+        try await calls.read(url + target, header: proof("GET", target), receive: receive)
+    }
+
+    /// Where another coordinator is; nil for one that has said nothing for a while.
+    public func url(of coordinator: String) -> String? {
+        if case .there(let url) = presence(of: coordinator) { url } else { nil }
+    }
+
     /// The coordinator that sent a request with this header; nil when none did.
     public func sender(_ header: String?, method: String, target: String, body: [UInt8] = []) -> String? {
         header.flatMap { proof.sender($0, method: method, target: target, body: body, at: clocks.wall()) }
