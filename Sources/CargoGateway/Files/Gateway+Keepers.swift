@@ -106,7 +106,7 @@ extension Gateway {
         router.get("/peer/kept/:id") { request, context in
             let (id, account) = try kept(request, context)
             if let file = try await blocking({ try files.file(id, account: account) }) { return try Answer.json(file) }
-            guard let found = try await blocking({ try files.batch(id, account: account) }) else { throw Gateway.nothingHere }
+            guard let found = try await blocking({ try files.batch(id, account: account) }) else { throw GatewayError.nothing(at: request) }
             return try Answer.json(found.batch)
         }
         router.get("/peer/kept/:id/content") { request, context in
@@ -115,7 +115,7 @@ extension Gateway {
             guard let offset = query["offset"].flatMap({ Int64($0) }), offset >= 0,
                 let count = query["count"].flatMap({ Int($0) }), (1...Gateway.largestKept).contains(count),
                 let file = try await blocking({ try files.bytes(id, account: account) })
-            else { throw Gateway.nothingHere }
+            else { throw GatewayError.nothing(at: request) }
             let piece = try await blocking { try file.bytes(at: offset, count: count) }
             return Answer.bytes(ByteBuffer(bytes: piece), type: "application/octet-stream")
         }
@@ -124,7 +124,7 @@ extension Gateway {
             switch context.parameters.get("change") {
             case "delete": return try Answer.json(try await deleteFile(id, account))
             case "cancel": return try Answer.json(try await cancelBatch(id, account))
-            default: throw Gateway.nothingHere
+            default: throw GatewayError.nothing(at: request)
             }
         }
         router.post("/peer/batches") { request, _ in
@@ -134,7 +134,7 @@ extension Gateway {
             // The key's own word, not the sender's: what it may is looked up here.
             guard let account = query["account"].flatMap({ Int64($0) }),
                 let key = query["key"].flatMap({ queue.directory.key(String($0), of: account) }), queue.directory.lives(key.id)
-            else { throw Gateway.nothingHere }
+            else { throw GatewayError.nothing(at: request) }
             return try Answer.json(try await makeBatch(bytes, key.principal, mayPass: false))
         }
     }
@@ -142,7 +142,7 @@ extension Gateway {
     private func kept(_ request: Request, _ context: GatewayContext) throws -> (id: String, account: Int64) {
         try peer(request)
         guard let id = context.parameters.get("id"), let account = request.uri.queryParameters["account"].flatMap({ Int64($0) })
-        else { throw Gateway.nothingHere }
+        else { throw GatewayError.nothing(at: request) }
         return (id, account)
     }
 }
