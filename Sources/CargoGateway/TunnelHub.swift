@@ -7,6 +7,8 @@ public final class TunnelHub: Sendable {
     private struct State {
         var links: [String: [TunnelLink]] = [:]
         var isGoingAway = false
+        /// Connections whose hosts know no requests that they have not asked for.
+        var claimants: Set<ObjectIdentifier> = []
     }
 
     /// A host that connects again while its old connection is not known to be dead has two for a while: the newest counts.
@@ -38,6 +40,7 @@ public final class TunnelHub: Sendable {
     func remove(_ link: TunnelLink, of host: String) {
         state.withLock { state in
             state.links[host]?.removeAll { $0 === link }
+            state.claimants.remove(ObjectIdentifier(link))
             if state.links[host]?.isEmpty == true { state.links[host] = nil }
         }
     }
@@ -75,9 +78,27 @@ public final class TunnelHub: Sendable {
     /// A host that does not take what it is given within this time gets it another way, or another does.
     private static let takenWithin = Duration.seconds(2)
 
+    /// Whether a request could be given to the host now without its asking.
+    func takesRequests(_ host: String) -> Bool {
+        state.withLock { state in
+            guard let link = state.links[host]?.last else { return false }
+            return link.takesNew && !state.claimants.contains(ObjectIdentifier(link))
+        }
+    }
+
     /// Gives a host a request that it has not asked for. Throws where it does not take it.
     func give(_ claim: [UInt8], job: String, to host: String) async throws {
         guard let link = link(to: host) else { throw TunnelFault.lost }
+        do {
+            try await give(claim, job: job, over: link)
+        } catch let fault as TunnelFault where fault.status == 404 || fault.code == "bad_answer" {
+            // It does not know what this is: it is left to its claims.
+            state.withLock { _ = $0.claimants.insert(ObjectIdentifier(link)) }
+            throw fault
+        }
+    }
+
+    private func give(_ claim: [UInt8], job: String, over link: TunnelLink) async throws {
         let status = try await withThrowingTaskGroup(of: Int.self) { group in
             group.addTask { try await link.exchange(TunnelOpening(.request, job: job), claim, limit: 1024).status }
             group.addTask {

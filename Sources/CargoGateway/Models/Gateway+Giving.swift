@@ -10,14 +10,14 @@ extension Gateway {
         guard !tunnels.isGoingAway else { return }
         let choices = queue.scheduler.pick(
             model: model, tier: tier, audience: queue.groups.audience(of: principal.account),
-            where: { tunnels.takes($0) && queue.groups.mayUse($0, principal.account) })
+            where: { tunnels.takesRequests($0) && queue.groups.mayUse($0, principal.account) })
         guard let host = choices.first else { return }
         try await give(model, to: host)
     }
 
     /// The same for a host that has room again.
     func give(_ model: String, to host: String) async throws {
-        guard tunnels.takes(host), let granted = try await queue.grant(of: model, to: host) else { return }
+        guard tunnels.takesRequests(host), let granted = try await queue.grant(of: model, to: host) else { return }
         // Whoever asked waits for the answer, not for this.
         Task { [tunnels, queue] in
             do {
