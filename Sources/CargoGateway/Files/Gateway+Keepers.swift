@@ -106,7 +106,9 @@ extension Gateway {
         router.get("/peer/kept/:id") { request, context in
             let (id, account) = try kept(request, context)
             if let file = try await blocking({ try files.file(id, account: account) }) { return try Answer.json(file) }
-            guard let found = try await blocking({ try files.batch(id, account: account) }) else { throw GatewayError.nothing(at: request) }
+            guard let found = try await blocking({ try files.batch(id, account: account) }) else {
+                throw GatewayError.nothing(at: request)
+            }
             return try Answer.json(found.batch)
         }
         router.get("/peer/kept/:id/content") { request, context in
