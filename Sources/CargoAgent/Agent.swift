@@ -120,7 +120,7 @@ public struct Agent: Service {
                 }
                 await claims.run(
                     beside: {
-                        async let served: Void? = serving?.run()
+                        async let served: Void = serve(serving, beside: door)
                         await recover(left, session, delivery)
                         await served
                         await settle(forwarded, draining, drainDeadline)
@@ -135,6 +135,11 @@ public struct Agent: Service {
             draining.open()
         }
         await configuration.coordinator.shutdown()
+    }
+
+    private func serve(_ serving: Serving?, beside door: TunnelDoor?) async {
+        guard let serving else { return }
+        if let door { await door.beside { await serving.run() } } else { await serving.run() }
     }
 
     /// Waits for the answers that go straight through the tunnel, once the agent drains.

@@ -12,8 +12,16 @@ import Synchronization
 /// The way through which a host's calls go while its tunnel is open; without one they go over REST.
 public final class TunnelDoor: Sendable {
     private let link = Mutex<TunnelLink?>(nil)
+    /// Where the tunnel's bytes come and go.
+    fileprivate let loop = MultiThreadedEventLoopGroup.singleton.next()
 
     public init() {}
+
+    /// Runs work where the tunnel's bytes come and go, so that none of its awaits crosses to another thread and back. What blocks does
+    /// so on threads of its own.
+    public func beside<Value: Sendable>(_ work: @Sendable () async -> Value) async -> Value {
+        await withTaskExecutorPreference(LoopExecutor(loop: loop)) { await work() }
+    }
 
     /// The open tunnel.
     public var current: TunnelLink? { link.withLock { $0 } }
@@ -43,7 +51,7 @@ extension CoordinatorClient {
         let context = isSecure ? try NIOSSLContext(configuration: ServerTrust.configuration()) : nil
         let authority = url.port.map { "\(host):\($0)" } ?? host
         let upgrade = try await transport.answering {
-            let future: EventLoopFuture<Upgrade> = try await ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
+            let future: EventLoopFuture<Upgrade> = try await ClientBootstrap(group: door.loop)
                 .connectTimeout(.seconds(10))
                 .connect(host: host, port: port) { channel in
                     channel.eventLoop.makeCompletedFuture {
