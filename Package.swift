@@ -226,8 +226,8 @@ let package = Package(
             path: "Benchmarks/engine/EngineBench", swiftSettings: settings),
         // Places a million requests on ten thousand simulated hosts.
         .executableTarget(
-            name: "placement-bench", dependencies: ["CargoScheduler", "CargoWire"], path: "Benchmarks/placement/PlacementBench",
-            swiftSettings: settings),
+            name: "placement-bench", dependencies: ["CargoQueue", "CargoScheduler", "CargoWire", system],
+            path: "Benchmarks/placement/PlacementBench", swiftSettings: settings),
 
         .plugin(name: "EmbedPrograms", capability: .buildTool()),
 

@@ -149,7 +149,7 @@ public struct Coordinator: Sendable {
                     certificate: certificate, patience: .seconds(Int64(settings.idleSeconds))))
         }
         let application = Application(
-            router: try gateway.router(), server: server,
+            responder: OwnStack(base: try gateway.router().buildResponder()), server: server,
             configuration: ApplicationConfiguration(
                 address: .hostname(host, port: settings.port), serverName: Gateway.serverName, backlog: 4096,
                 availableConnectionsDelegate: MaximumAvailableConnections(Coordinator.mostConnections)),

@@ -12,6 +12,10 @@ import NIOHTTPTypes
 import NIOWebSocket
 import ServiceLifecycle
 
+#if canImport(Glibc)
+    import Glibc
+#endif
+
 /// A connection that may become a tunnel: what begins with `GET /hosts/tunnel` is upgraded to a WebSocket, everything else
 /// is HTTP as the server speaks it. The first bytes decide, so that ordinary requests pass no handler more.
 struct TunnelChannel: ServerChildChannel, HTTPChannelHandler {
@@ -36,6 +40,12 @@ struct TunnelChannel: ServerChildChannel, HTTPChannelHandler {
     /// What says nothing is closed after so long.
     let patience: TimeAmount
 
+    /// Bytes that the kernel takes for a connection before they can be sent: without this bound, the 4 MiB of its send buffer for
+    /// each client that reads nothing (tcp(7)).
+    private static let unsent = ChannelOptions.Types.SocketOption(
+        level: .tcp, name: NIOBSDSocket.Option(rawValue: TCP_NOTSENT_LOWAT))
+    private static let mostUnsent = 256 << 10
+
     var responder: HTTPChannelHandler.Responder { http.responder }
 
     func setup(channel: any Channel, logger: Logger) -> EventLoopFuture<Value> {
@@ -47,6 +57,7 @@ struct TunnelChannel: ServerChildChannel, HTTPChannelHandler {
             } onClosed: {
                 promise.fail(ChannelError.eof)
             }
+            try channel.syncOptions?.setOption(Self.unsent, value: Self.mostUnsent)
             try certificate?.secure(channel)
             try channel.pipeline.syncOperations.addHandler(ExpressLane(gateway, patience: patience))
             try channel.pipeline.syncOperations.addHandler(sniffer)
@@ -68,6 +79,8 @@ struct TunnelChannel: ServerChildChannel, HTTPChannelHandler {
                     guard let principal = gateway.tunnelHost(authorization: head.headers.first(name: "Authorization")) else {
                         throw ChannelError.ioOnClosedChannel
                     }
+                    // A host's reports would make each connection keep buffers of their size.
+                    try channel.syncOptions?.setOption(.recvAllocator, value: FixedSizeRecvByteBufferAllocator(capacity: 4096))
                     return .tunnel(try TunnelSocket(channel, as: .coordinator, masked: false), principal)
                 }
             })
@@ -113,20 +126,25 @@ struct TunnelChannel: ServerChildChannel, HTTPChannelHandler {
         }
         switch kind {
         case .http(let channel): await http.handle(value: channel, logger: logger)
-        case .tunnel(let socket, let principal):
-            let host = principal.host ?? ""
-            logger.notice("a host's tunnel is open", metadata: ["host": "\(host)"])
-            do {
-                try await gateway.serveTunnel(socket.link, of: principal) { outcome in
-                    if case .failure(TunnelSocket.Broken.silent) = outcome { true } else { false }
-                } over: { handler in
-                    try await socket.run(handler)
-                }
-                logger.info("a host's tunnel is closed", metadata: ["host": "\(host)"])
-            } catch {
-                logger.info("a host's tunnel broke", metadata: ["host": "\(host)", "error": "\(error)"])
-            }
+        case .tunnel(let socket, let principal): await carry(socket, of: principal, logger)
         case .refused: return
+        }
+    }
+
+    /// Apart, so that what a tunnel needs is not room in the task of every connection.
+    @inline(never)
+    private func carry(_ socket: TunnelSocket, of principal: Principal, _ logger: Logger) async {
+        let host = principal.host ?? ""
+        logger.notice("a host's tunnel is open", metadata: ["host": "\(host)"])
+        do {
+            try await gateway.serveTunnel(socket.link, of: principal) { outcome in
+                if case .failure(TunnelSocket.Broken.silent) = outcome { true } else { false }
+            } over: { handler in
+                try await socket.run(handler)
+            }
+            logger.info("a host's tunnel is closed", metadata: ["host": "\(host)"])
+        } catch {
+            logger.info("a host's tunnel broke", metadata: ["host": "\(host)", "error": "\(error)"])
         }
     }
 }

@@ -114,8 +114,7 @@ extension Gateway {
         _ body: JobRequest, _ principal: Principal, shape: String = "job", wanted: ModelRequest.Operation? = nil,
         idempotency: NewJob.Idempotency? = nil, weighs: Int = 4096, trace: Trace? = nil
     ) async throws -> Accepted {
-        let served = body.model == nil ? [] : served(to: principal)
-        var intake = intake { name in Set(served.filter { $0.id == name }.flatMap(\.operations)) }
+        var intake = intake { operations(of: $0, for: principal) }
         intake.trace = trace
         let take = { [intake] () async throws -> Submission in
             var job = try await intake.job(body, account: principal.account, idempotency: idempotency, wanted: wanted)

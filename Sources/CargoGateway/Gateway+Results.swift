@@ -63,23 +63,27 @@ extension Gateway {
         return Response(
             status: .ok, headers: headers,
             body: ResponseBody { writer in
-                var feed = EventFeed(queue, key, from: cursor ?? .start, follows: follows)
-                defer { feed.close() }
+                var feed = Boxed(wrappedValue: EventFeed(queue, key, from: cursor ?? .start, follows: follows))
+                let bell = feed.wrappedValue.bell
+                defer { feed.wrappedValue.close() }
                 // So that proxies and clients see the stream open before the first event.
                 try await writer.write(ByteBuffer(string: ": stream of \(key.id)\n\n"))
-                while let events = try await feed.next(patience: follows ? Gateway.keepAlive : 0) {
+                while true {
+                    let before = feed
+                    let look = try await onOwnStack { try await ServerSentEvent.look(before) }
+                    feed = look.feed
+                    if look.isOver { break }
                     guard reader.map(queue.directory.lives) ?? true else {
                         try await writer.write(ByteBuffer(string: ": the API key of this stream has ended\n\n"))
                         break
                     }
-                    if events.isEmpty {
-                        guard follows else { break }
-                        try await writer.write(ByteBuffer(string: ": still here\n\n"))
+                    if let bytes = look.bytes {
+                        try await writer.write(bytes)
                         continue
                     }
-                    var buffer = ByteBuffer()
-                    for event in events { try ServerSentEvent.write(event, into: &buffer) }
-                    try await writer.write(buffer)
+                    let cause = await bell.wait(seconds: follows ? Gateway.keepAlive : EventFeed.glanceSeconds)
+                    guard ServerSentEvent.heard(cause, by: &feed), follows || !cause.isEmpty else { break }
+                    if cause.isEmpty { try await writer.write(ByteBuffer(string: ": still here\n\n")) }
                 }
                 try await writer.finish(nil)
             })
@@ -164,6 +168,30 @@ extension Gateway {
 
 /// One event in the text form of the HTML standard, section 9.2.
 enum ServerSentEvent {
+    /// A reader's place after a look, and what goes out.
+    struct Look: Sendable {
+        var feed: Boxed<EventFeed>
+        /// Nil: nothing now.
+        var bytes: ByteBuffer?
+        var isOver = false
+    }
+
+    @concurrent
+    static func look(_ feed: Boxed<EventFeed>) async throws -> Look {
+        var own = feed.wrappedValue
+        switch try await own.look() {
+        case .events(let events):
+            var buffer = ByteBuffer()
+            for event in events { try write(event, into: &buffer) }
+            return Look(feed: Boxed(wrappedValue: own), bytes: buffer)
+        case .nothing: return Look(feed: Boxed(wrappedValue: own))
+        case .over: return Look(feed: Boxed(wrappedValue: own), isOver: true)
+        }
+    }
+
+    @inline(never)
+    static func heard(_ cause: RingCause, by feed: inout Boxed<EventFeed>) -> Bool { feed.wrappedValue.heard(cause) }
+
     static func write(_ event: FeedEvent, into buffer: inout ByteBuffer) throws {
         let (name, data): (String, Data)
         switch event.event {

@@ -49,35 +49,66 @@ extension Gateway {
 
     private func answer(_ opening: TunnelOpening, _ stream: TunnelStream, _ principal: Principal) async throws {
         if opening.operation == .answering { return try await answering(opening, stream, principal) }
-        let bytes = try await stream.collect(limit: Gateway.largestReport)
-        guard stillSpeaks(principal) else {
-            return try await reply(stream, 401, GatewayError(401, "unauthorized", "This host's token has ended.").bytes)
-        }
-        var granted: GrantedClaim?
         do {
-            switch opening.operation {
-            case .claim:
-                granted = try await claim(bytes, principal, isGone: { Task.isCancelled })
-                guard let granted else { return try await reply(stream, 204, []) }
-                try Task.checkCancellation()
-                try await reply(stream, 200, JobSpec.claim(granted))
-            case .heartbeat: try await reply(stream, try await heartbeat(try id(opening), bytes, principal))
-            case .complete: try await reply(stream, try await complete(try id(opening), bytes, principal))
-            case .fail: try await reply(stream, try await fail(try id(opening), bytes, principal))
-            case .report:
-                let report = try StrictJSON.decode(HostReport.self, from: bytes, limit: 1 << 20)
-                try await reply(stream, try await reported(report, by: principal))
-            case .echo: try await reply(stream, 200, bytes)
-            case .answer, .cancel, .answering, .request: throw GatewayError(404, "not_found", "A host does not open this.")
+            if opening.operation == .claim {
+                try await answerClaim(stream, principal)
+            } else {
+                try await answerCall(opening, stream, principal)
             }
         } catch {
-            // Who asked has gone: the job goes back at once instead of waiting for the lease to run out.
-            if let granted { try await queue.store.undelivered(granted) }
             if error is TunnelFault || error is CancellationError { throw error }
             let known =
                 GatewayError(error) ?? GatewayError(500, "internal_error", "The coordinator failed at this; its log says why.")
             try await reply(stream, known.status, known.bytes)
         }
+    }
+
+    /// A claim waits for long and with thousands of others: its body is read in a task that ends before, and here is room for no
+    /// other call.
+    @inline(never)
+    private func answerClaim(_ stream: TunnelStream, _ principal: Principal) async throws {
+        guard let (ask, wait) = try await onOwnStack({ try await claimAsk(of: stream, principal) }),
+            let granted = try await queue.claim(ask, wait: wait, isGone: { Task.isCancelled })
+        else { return try await reply(stream, 204, []) }
+        try await deliver(granted, stream)
+    }
+
+    private func claimAsk(of stream: TunnelStream, _ principal: Principal) async throws -> (ClaimAsk, wait: Double)? {
+        let bytes = try await stream.collect(limit: Gateway.largestReport)
+        try check(principal)
+        return try claimAsk(bytes, principal)
+    }
+
+    @inline(never)
+    private func deliver(_ granted: GrantedClaim, _ stream: TunnelStream) async throws {
+        do {
+            try Task.checkCancellation()
+            try await reply(stream, 200, JobSpec.claim(granted))
+        } catch {
+            // Who asked has gone: the job goes back at once instead of waiting for the lease to run out.
+            try await queue.store.undelivered(granted)
+            throw error
+        }
+    }
+
+    @inline(never)
+    private func answerCall(_ opening: TunnelOpening, _ stream: TunnelStream, _ principal: Principal) async throws {
+        let bytes = try await stream.collect(limit: Gateway.largestReport)
+        try check(principal)
+        switch opening.operation {
+        case .heartbeat: try await reply(stream, try await heartbeat(try id(opening), bytes, principal))
+        case .complete: try await reply(stream, try await complete(try id(opening), bytes, principal))
+        case .fail: try await reply(stream, try await fail(try id(opening), bytes, principal))
+        case .report:
+            let report = try StrictJSON.decode(HostReport.self, from: bytes, limit: 1 << 20)
+            try await reply(stream, try await reported(report, by: principal))
+        case .echo: try await reply(stream, 200, bytes)
+        case .answer, .cancel, .answering, .request, .claim: throw GatewayError(404, "not_found", "A host does not open this.")
+        }
+    }
+
+    private func check(_ principal: Principal) throws {
+        guard stillSpeaks(principal) else { throw GatewayError(401, "unauthorized", "This host's token has ended.") }
     }
 
     /// A key that was revoked since speaks no more.

@@ -14,10 +14,11 @@ public struct FeedEvent: Sendable {
 /// An attempt's log stands before the transition that ends it, because the log is sealed before that transition is
 /// committed; a new attempt begins with the transition of its claim. So the cursor alone says what was delivered.
 /// Progress is a state, not an event: a new reader gets the last one.
-public struct EventFeed {
+public struct EventFeed: Sendable {
     private let queue: JobQueue
     private let key: JobKey
-    private let bell = Doorbell()
+    /// Rings when it is worth another look.
+    public let bell = Doorbell()
     private let follows: Bool
     private var cursor: EventCursor
     private var tail: LogTail
@@ -39,35 +40,57 @@ public struct EventFeed {
     /// Must be called when the reader goes.
     public func close() { queue.signals.leave(key, bell) }
 
+    /// What a look gives.
+    public enum Look: Sendable {
+        case events([FeedEvent])
+        /// Nothing now: `wait` says when to look again.
+        case nothing
+        /// Nothing follows.
+        case over
+    }
+
     /// The next events; empty when nothing happened for `patience` seconds; nil after the end.
     public mutating func next(patience: Double) async throws -> [FeedEvent]? {
         while true {
-            if ended { return nil }
-            if pending.isEmpty, !rowsKnown {
-                pending = try await queue.store.transitions(of: key, after: cursor.sequence, limit: 100)
-                rowsKnown = pending.isEmpty
-                if cursor.sequence == 0, pending.isEmpty { throw StoreError.notFound }
-                if rowsKnown, try await isOver() {
-                    ended = true
-                    return nil
-                }
-            }
-            if let transition = pending.first {
-                if let events = try await take(transition) { return events }
-            } else {
-                if let pieces = try await readLog() { return pieces }
-                if let progress = newProgress() { return [progress] }
-                // Who does not follow still waits for what another coordinator has by now.
-                if !follows, try cursor.attempt == 0 || tail.isDrained(nil) { return [] }
+            switch try await look() {
+            case .events(let events): return events
+            case .over: return nil
+            case .nothing: break
             }
             let cause = await bell.wait(seconds: follows ? patience : EventFeed.glanceSeconds)
-            if cause.contains(.rows) {
-                rowsKnown = false
-                tail.moved()
-            }
-            if cause.contains(.closing) { return nil }
+            guard heard(cause) else { return nil }
             if cause.isEmpty { return [] }
         }
+    }
+
+    /// What there is, without waiting for what is to come.
+    public mutating func look() async throws -> Look {
+        if ended { return .over }
+        if pending.isEmpty, !rowsKnown {
+            pending = try await queue.store.transitions(of: key, after: cursor.sequence, limit: 100)
+            rowsKnown = pending.isEmpty
+            if cursor.sequence == 0, pending.isEmpty { throw StoreError.notFound }
+            if rowsKnown, try await isOver() {
+                ended = true
+                return .over
+            }
+        }
+        if let transition = pending.first {
+            return try await take(transition).map { .events($0) } ?? .nothing
+        }
+        if let pieces = try await readLog() { return .events(pieces) }
+        if let progress = newProgress() { return .events([progress]) }
+        // Who does not follow still waits for what another coordinator has by now.
+        return try !follows && (cursor.attempt == 0 || tail.isDrained(nil)) ? .over : .nothing
+    }
+
+    /// The bell has rung: false when nobody should wait any longer.
+    public mutating func heard(_ cause: RingCause) -> Bool {
+        if cause.contains(.rows) {
+            rowsKnown = false
+            tail.moved()
+        }
+        return !cause.contains(.closing)
     }
 
     /// A reader that comes with the id of the final event gets the end, not silence.
@@ -78,7 +101,7 @@ public struct EventFeed {
     }
 
     /// Seconds that a reader who does not follow waits for another coordinator.
-    private static let glanceSeconds = 10.0
+    public static let glanceSeconds = 10.0
 
     /// Nil while the log before it has not come yet.
     private mutating func take(_ transition: Transition) async throws -> [FeedEvent]? {

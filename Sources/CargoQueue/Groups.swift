@@ -20,10 +20,25 @@ public final class Groups: Sendable {
     private struct State {
         var groups: [String: Group] = [:]
         /// Hosts that not everyone may use, with their account.
-        var closed: [String: Int64] = [:]
+        private(set) var closed: [String: Int64] = [:]
+        /// How many of them each account has: each request asks for it.
+        private(set) var closedCounts: [Int64: Int] = [:]
         // Both derived from `groups`.
         var ofAccount: [Int64: Set<String>] = [:]
         var ofHost: [String: Set<String>] = [:]
+
+        mutating func close(_ host: String, of account: Int64?) {
+            if let before = closed.removeValue(forKey: host), let count = closedCounts[before] {
+                closedCounts[before] = count > 1 ? count - 1 : nil
+            }
+            closed[host] = account
+            if let account { closedCounts[account, default: 0] += 1 }
+        }
+
+        mutating func close(all hosts: [(String, Int64)]) {
+            (closed, closedCounts) = ([:], [:])
+            for (host, account) in hosts { close(host, of: account) }
+        }
 
         mutating func derive() {
             (ofAccount, ofHost) = ([:], [:])
@@ -55,7 +70,7 @@ public final class Groups: Sendable {
         let closed = try await store.records(Self.closedKind, account: nil, from: "", until: nil)
         state.withLock { state in
             state.groups = Dictionary(groups.map { ($0.id, $0) }, uniquingKeysWith: { first, _ in first })
-            state.closed = Dictionary(closed.map { ($0.id, $0.account) }, uniquingKeysWith: { first, _ in first })
+            state.close(all: closed.map { ($0.id, $0.account) })
             state.derive()
         }
     }
@@ -88,7 +103,7 @@ public final class Groups: Sendable {
     private func circles(ofAccount account: Int64) -> Set<String> {
         state.withLock { state in
             var circles = state.ofAccount[account] ?? []
-            if state.closed.values.contains(account) { circles.insert(Audience.own(account)) }
+            if state.closedCounts[account] != nil { circles.insert(Audience.own(account)) }
             return circles
         }
     }
@@ -227,21 +242,21 @@ public final class Groups: Sendable {
     /// Only the host's own account and its groups may use it.
     public func close(_ host: String, of account: Int64) async throws {
         try await store.change(Self.closedKind, host, account: account) { _ in Data("{}".utf8) }
-        state.withLock { $0.closed[host] = account }
+        state.withLock { $0.close(host, of: account) }
     }
 
     /// Everyone may use it; it leaves its groups.
     public func open(_ host: String, of account: Int64) async throws {
         try await leaveAll(host, account)
         try await store.change(Self.closedKind, host, account: account) { _ in nil }
-        state.withLock { $0.closed[host] = nil }
+        state.withLock { $0.close(host, of: nil) }
     }
 
     /// The host is gone: it serves nobody.
     public func forget(_ host: String, of account: Int64) async throws {
         try await leaveAll(host, account)
         try await store.change(Self.closedKind, host, account: account) { _ in nil }
-        state.withLock { $0.closed[host] = nil }
+        state.withLock { $0.close(host, of: nil) }
     }
 
     private func leaveAll(_ host: String, _ account: Int64) async throws {

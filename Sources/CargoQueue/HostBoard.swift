@@ -25,8 +25,14 @@ public final class HostBoard: Sendable {
         return hosts.withLock { hosts in
             var seen = hosts[host] ?? Seen(at: now, wall: wall)
             (seen.at, seen.wall) = (now, wall)
-            if let capabilities { seen.capabilities = capabilities.keeping(seen.capabilities) }
-            if let report { seen.report = report }
+            if var capabilities {
+                capabilities.models = capabilities.models.shared(with: seen.capabilities.models, or: seen.report?.models)
+                seen.capabilities = capabilities.keeping(seen.capabilities)
+            }
+            if var report {
+                report.models = report.models.shared(with: seen.capabilities.models, or: seen.report?.models)
+                seen.report = report
+            }
             hosts[host] = seen
             if hosts.count > Self.mostHosts {
                 hosts = hosts.filter { $0.value.at.advanced(bySeconds: Self.silentSeconds) > now }
@@ -48,4 +54,9 @@ public final class HostBoard: Sendable {
             hosts.filter { $0.value.at.advanced(bySeconds: Self.silentSeconds) > now }.map { ($0.key, $0.value) }
         }
     }
+}
+
+extension [ServedModel]? {
+    /// The same list, kept once: a host says it with each claim and each report, and mostly it is what it said before.
+    func shared(with known: Self, or other: Self = nil) -> Self { self == known ? known : self == other ? other : self }
 }

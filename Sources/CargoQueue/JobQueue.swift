@@ -176,8 +176,18 @@ public final class JobQueue: Sendable {
     public func claim(
         _ ask: ClaimAsk, wait: Double, isGone: @Sendable () -> Bool = { false }
     ) async throws -> GrantedClaim? {
-        var ask = heard(ask)
-        var granted = try await claimOrWait(ask, wait: wait, isGone: isGone)
+        let ask = heard(ask)
+        guard let granted = try await claimOrWait(ask, wait: wait, isGone: isGone) else { return nil }
+        return try await settle(granted, ask, isGone: isGone)
+    }
+
+    /// What becomes of a job that the store has granted. Apart, so that a wait has no room for it.
+    @inline(never)
+    private func settle(
+        _ claim: GrantedClaim, _ ask: ClaimAsk, isGone: @Sendable () -> Bool
+    ) async throws -> GrantedClaim? {
+        var ask = ask
+        var granted: GrantedClaim? = claim
         while let job = granted, !groups.mayUse(ask.host, job.job.key.account) {
             try await store.undelivered(job)
             let circles = groups.circles(ofHost: ask.host)
@@ -235,6 +245,7 @@ public final class JobQueue: Sendable {
     func heard(_ ask: ClaimAsk) -> ClaimAsk {
         var ask = ask
         let seen = board.saw(ask.host, capabilities: ask.capabilities)
+        ask.capabilities.models = ask.capabilities.models.shared(with: seen.capabilities.models)
         scheduler.heard(ask.host, seen)
         ask.capabilities.report = seen.report
         pace.saw(ask.host, ask.capabilities, at: settings.clocks.uptime())
@@ -275,31 +286,41 @@ public final class JobQueue: Sendable {
     private func claimOrWait(_ ask: ClaimAsk, wait: Double, isGone: @Sendable () -> Bool) async throws -> GrantedClaim? {
         let end = settings.clocks.uptime().advanced(bySeconds: wait)
         let bell = Doorbell()
-        var ask = ask
         while true {
-            // What it says of itself each ten seconds counts also while it waits.
-            ask.capabilities.report = board.seen(ask.host)?.report
-            // Entered before asking: what becomes ready in between rings.
-            let number = waiters.enter(bell, ask.host, ask.capabilities)
-            let granted: GrantedClaim?
-            do {
-                granted = try await store.claim(ask)
-            } catch {
-                if !waiters.leave(number) { waiters.wakeAny() }
-                throw error
-            }
-            if let granted {
-                if !waiters.leave(number) { waiters.wakeAny() }
-                return granted
+            let number: UInt64
+            switch try await onOwnStack({ [self] in try await enter(ask, bell) }) {
+            case .granted(let claim): return claim
+            case .waiting(let own): number = own
             }
             let left = Double(end.milliseconds - settings.clocks.uptime().milliseconds) / 1000
-            // Asked again each 2 s at the latest: a job kept for another host becomes ours when that host is gone.
-            let cause = left > 0 ? await bell.wait(seconds: min(left, 2)) : []
+            let cause = left > 0 ? await bell.wait(seconds: min(left, waiters.patience)) : []
             let unused = !waiters.leave(number) && cause.isEmpty
             if Task.isCancelled || left <= 0 || cause.contains(.closing) || isGone() {
                 if unused || cause.contains(.work) { waiters.wakeAny() }
                 return nil
             }
+        }
+    }
+
+    /// What a look at the queue gives: a job, or a number among those that wait.
+    private enum Entry: Sendable {
+        indirect case granted(GrantedClaim)
+        case waiting(UInt64)
+    }
+
+    private func enter(_ ask: ClaimAsk, _ bell: Doorbell) async throws -> Entry {
+        var ask = ask
+        // What it says of itself each ten seconds counts also while it waits.
+        ask.capabilities.report = board.seen(ask.host)?.report
+        // Entered before asking: what becomes ready in between rings.
+        let number = waiters.enter(bell, ask.host, ask.capabilities)
+        do {
+            guard let granted = try await store.claim(ask) else { return .waiting(number) }
+            if !waiters.leave(number) { waiters.wakeAny() }
+            return .granted(granted)
+        } catch {
+            if !waiters.leave(number) { waiters.wakeAny() }
+            throw error
         }
     }
 

@@ -32,7 +32,7 @@ public struct Submission: Sendable {
 
 /// A claim that the store granted.
 public struct GrantedClaim: Sendable {
-    public let job: JobRecord
+    @Boxed public private(set) var job: JobRecord
     public let lease: Lease
     /// `NewJob.spec` as it was submitted, and its files' blobs.
     public let spec: Data
@@ -41,7 +41,7 @@ public struct GrantedClaim: Sendable {
 /// Who asks for a job, and what for.
 public struct ClaimAsk: Sendable {
     public var host: String
-    public var capabilities: HostCapabilities
+    @Boxed public var capabilities: HostCapabilities
     /// This very job and no other: of a host that looked what waits.
     public var only: JobID?
     public var claimID: String?

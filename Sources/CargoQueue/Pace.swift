@@ -7,6 +7,8 @@ final class Pace: Sendable {
     private struct State {
         /// `isOwn`: it asked this coordinator.
         var hosts: [String: (capabilities: HostCapabilities, at: Uptime, servedAt: Uptime, isOwn: Bool)] = [:]
+        /// By model, the hosts that serve it: a request looks at these alone.
+        var servers: [String: Set<String>] = [:]
         /// Per account, when it was given its last jobs: at most 64 each.
         var grants: [Int64: [Uptime]] = [:]
     }
@@ -36,10 +38,27 @@ final class Pace: Sendable {
     ) {
         let known = state.hosts[host]
         let servedAt = capabilities.models == nil ? known?.servedAt ?? time : time
-        state.hosts[host] = (capabilities.keeping(known?.capabilities), time, servedAt, isOwn)
+        let now = capabilities.keeping(known?.capabilities)
+        state.hosts[host] = (now, time, servedAt, isOwn)
+        serves(host, now.models, not: known?.capabilities.models, in: &state)
         if state.hosts.count > 100_000 {
-            state.hosts = state.hosts.filter { $0.value.at.advanced(bySeconds: memorySeconds) > time }
+            for (host, seen) in state.hosts where seen.at.advanced(bySeconds: memorySeconds) <= time { remove(host, in: &state) }
         }
+    }
+
+    private func serves(_ host: String, _ models: [ServedModel]?, not before: [ServedModel]?, in state: inout State) {
+        // Mostly it is what it was; then both are the same array.
+        guard models != before else { return }
+        for model in before ?? [] {
+            state.servers[model.id]?.remove(host)
+            if state.servers[model.id]?.isEmpty == true { state.servers[model.id] = nil }
+        }
+        for model in models ?? [] { state.servers[model.id, default: []].insert(host) }
+    }
+
+    private func remove(_ host: String, in state: inout State) {
+        guard let gone = state.hosts.removeValue(forKey: host) else { return }
+        serves(host, nil, not: gone.capabilities.models, in: &state)
     }
 
     /// Hosts that asked this coordinator since a time, with what they serve still.
@@ -55,7 +74,7 @@ final class Pace: Sendable {
     }
 
     /// A host's connection is dead: it serves nothing until it asks again.
-    func forget(_ host: String) { state.withLock { $0.hosts[host] = nil } }
+    func forget(_ host: String) { state.withLock { remove(host, in: &$0) } }
 
     /// Hosts that asked for work in the last `seconds`.
     func hosts(since seconds: Double, at now: Uptime) -> Int {
@@ -79,6 +98,23 @@ final class Pace: Sendable {
                 else { return nil }
                 return (host, models)
             }
+        }
+    }
+
+    /// The hosts that serve a model, as far as `isEnough` lets it go on.
+    func servers(
+        of model: String, at now: Uptime, until isEnough: (String, ServedModel) -> Bool
+    ) -> [(host: String, model: ServedModel)] {
+        state.withLock { state in
+            var found: [(host: String, model: ServedModel)] = []
+            for host in state.servers[model] ?? [] {
+                guard let seen = state.hosts[host], seen.servedAt.advanced(bySeconds: servingSeconds) > now,
+                    let served = seen.capabilities.models?.first(where: { $0.id == model })
+                else { continue }
+                found.append((host, served))
+                if isEnough(host, served) { break }
+            }
+            return found
         }
     }
 
@@ -154,6 +190,13 @@ extension HostCapabilities {
 extension JobQueue {
     /// What is served now, by host; as this coordinator was told.
     public func servedModels() -> [(host: String, models: [ServedModel])] { pace.models(at: settings.clocks.uptime()) }
+
+    /// The hosts that serve a model now, as this coordinator was told: all of them, or up to the first that is enough.
+    public func servers(
+        of model: String, until isEnough: (String, ServedModel) -> Bool = { _, _ in false }
+    ) -> [(host: String, model: ServedModel)] {
+        pace.servers(of: model, at: settings.clocks.uptime(), until: isEnough)
+    }
 
     /// Hosts that asked for work in the last ten minutes; a busy one asks again when its job ends.
     public var activeHosts: Int { pace.hosts(since: 600, at: settings.clocks.uptime()) }

@@ -23,6 +23,8 @@ public final class Scheduler: Sendable {
         var running: [JobID: Running] = [:]
         /// Requests that became ready and were not claimed, by what they require: a hint only, cancelled ones stay a while.
         var demand: [Requirement: Demand] = [:]
+        /// When `demand` was last rid of what is old.
+        var swept: Int64 = 0
     }
 
     private static let mostDemands = 10_000
@@ -153,9 +155,14 @@ public final class Scheduler: Sendable {
         }
         let now = now
         return state.withLock { state in
-            state.demand = state.demand.filter { now - $0.value.lately < Self.demandMilliseconds }
+            // Thousands of hosts ask in a second.
+            if now - state.swept >= 1000 {
+                state.swept = now
+                state.demand = state.demand.filter { now - $0.value.lately < Self.demandMilliseconds }
+            }
             var waiting: [String: Int] = [:]
-            for (requirement, demand) in state.demand where requirement.isVisible(to: seen.capabilities) {
+            for (requirement, demand) in state.demand
+            where now - demand.lately < Self.demandMilliseconds && requirement.isVisible(to: seen.capabilities) {
                 guard let model = requirement.model, !state.fleet.has(host, model: model) else { continue }
                 waiting[model, default: 0] += demand.waiting
             }

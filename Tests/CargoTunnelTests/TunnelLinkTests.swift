@@ -86,6 +86,30 @@ private struct Pair: Sendable {
         }
     }
 
+    @Test func smallPiecesThatNobodyReadsAreKeptTogether() async throws {
+        let pair = Pair()
+        let (told, tell) = AsyncStream<Void>.makeStream()
+        let pieces = Mutex<[Int]>([])
+        try await pair.run { opening, stream in
+            guard opening.operation == .heartbeat else { return try stream.writeHead(ExchangeHead(status: 200)) }
+            for await _ in told { break }
+            while let bytes = try await stream.next() { pieces.withLock { $0.append(bytes.count) } }
+            try stream.writeHead(ExchangeHead(status: 200))
+        } _: {
+            let stream = try pair.host.open(TunnelOpening(.heartbeat))
+            for _ in 0..<20_000 { try await stream.write([1]) }
+            // Without bytes no window holds them up.
+            for _ in 0..<20_000 { try stream.acknowledge() }
+            stream.end()
+            // Answered when all of that has arrived.
+            _ = try await pair.host.exchange(TunnelOpening(.echo), [], limit: 10)
+            tell.finish()
+            _ = try await stream.head()
+        }
+        #expect(pieces.withLock { $0.reduce(0, +) } == 20_000)
+        #expect(pieces.withLock { $0.count } <= 20)
+    }
+
     @Test func aResetCancelsTheWorkOfTheOtherSide() async throws {
         let pair = Pair()
         let (ended, end) = AsyncStream<Bool>.makeStream()

@@ -1,6 +1,9 @@
+import CargoQueue
 import CargoScheduler
 import CargoWire
+import FoundationEssentials
 import Glibc
+import SystemPackage
 
 // Placement at scale on one core: 10,000 hosts with 50 models each, a heartbeat each ten seconds, 1,000 requests a second.
 let hostCount = 10_000
@@ -48,7 +51,75 @@ print("hosts \(hostCount), models of each \(modelsPerHost), placements \(places.
 print("placement ms: p50 \(p50), p99 \(p99), most \(places.last ?? 0)")
 print("heartbeat ms: mean \(beats / .milliseconds(1) / Double(places.count))")
 print("hot first where one was free: \(hot) of \(possible) (\(share * 100) %)")
-if p99 > 2 || share < 0.99 {
+
+// The same by the doors that the coordinator goes through: what a report, a claim and a request ask of its queue, beside HTTP,
+// JSON and commits, which other benchmarks measure.
+let folder = FilePath("/tmp/longshore-placement-\(getpid())")
+try FileManager.default.createDirectory(atPath: folder.string, withIntermediateDirectories: true)
+let queue = try await JobQueue(folder: folder)
+let account: Int64 = 1
+func report(_ number: Int, _ capabilities: HostCapabilities) {
+    var report = HostReport()
+    (report.models, report.slots, report.activeJobs) = (capabilities.models, 4, 0)
+    let host = "host_\(number)"
+    var seen = queue.board.saw(host, report: report)
+    seen.capabilities.circles = queue.groups.circles(ofHost: host)
+    queue.scheduler.heard(host, seen)
+    _ = queue.scheduler.wanted(by: host, seen)
+}
+for number in 0..<hostCount {
+    let capabilities = offer(number)
+    queue.heard("host_\(number)", capabilities)
+    report(number, capabilities)
+}
+var (direct, durable): ([Double], [Double]) = ([], [])
+var (reports, claims, found) = (Duration.zero, Duration.zero, 0)
+for step in 0..<hostCount {
+    let capabilities = offer(step)
+    reports += clock.measure { report(step, capabilities) }
+    claims += clock.measure { queue.heard("host_\(step)", capabilities) }
+    let model = names[Int.random(in: 0..<names.count)]
+    // A request that is kept in memory alone is given to the best host at once.
+    var host: String?
+    direct.append(
+        clock.measure {
+            host =
+                queue.scheduler.pick(
+                    model: model, tier: 1, audience: queue.groups.audience(of: account),
+                    where: { queue.groups.mayUse($0, account) }
+                ).first {
+                    queue.board.seen($0)?.capabilities.models?.contains { $0.id == model && $0.operations.contains(.chat) }
+                        == true
+                }
+            if let host { queue.scheduler.began(model, on: host) }
+        } / .milliseconds(1))
+    if let host {
+        found += 1
+        queue.scheduler.observed(host, model: model, seconds: 0.01)
+        queue.scheduler.ended(model, on: host)
+    }
+    // A durable one is taken when some host can answer it.
+    durable.append(
+        clock.measure {
+            _ = queue.servers(of: model) { host, served in queue.groups.mayUse(host, account) && served.operations.contains(.chat)
+            }
+        } / .milliseconds(1))
+}
+queue.close()
+try FileManager.default.removeItem(atPath: folder.string)
+direct.sort()
+durable.sort()
+let whole = max(p99, direct[direct.count * 99 / 100], durable[durable.count * 99 / 100])
+print(
+    "through the queue, in memory alone: p50 \(direct[direct.count / 2]) ms, p99 \(direct[direct.count * 99 / 100]) ms, \(found) placed"
+)
+print(
+    "through the queue, durable, before its commit: p50 \(durable[durable.count / 2]) ms, p99 \(durable[durable.count * 99 / 100]) ms"
+)
+print(
+    "a report \(reports / .milliseconds(1) / Double(hostCount)) ms, a claim \(claims / .milliseconds(1) / Double(hostCount)) ms, mean"
+)
+if whole > 2 || share < 0.99 {
     print("MISSED: placement p99 <= 2 ms, hot first >= 99 %")
     exit(1)
 }

@@ -178,9 +178,7 @@ final class DirectAnswer: Sendable {
     }
 
     private func waitForRoom(until end: ContinuousClock.Instant) async throws {
-        let hosts = queue.servedModels().filter { host, models in
-            models.contains { $0.id == ask.model } && queue.groups.mayUse(host, principal.account)
-        }
+        let hosts = queue.servers(of: ask.model).filter { queue.groups.mayUse($0.host, principal.account) }
         guard !hosts.isEmpty || state.withLock({ $0.tries > 0 }) else { throw GatewayError.unknownModel(ask.model) }
         guard hosts.isEmpty || hosts.contains(where: { can($0.host) }) else {
             throw GatewayError.unsupported(ask.operation, ask.model)

@@ -112,11 +112,20 @@ extension Gateway {
 
     /// Refuses what no host could answer: a model that nobody serves, something that it cannot do.
     private func check(_ ask: ModelAsk, _ principal: Principal) async throws {
-        let served = served(to: principal).filter { $0.id == ask.model }
-        guard !served.isEmpty else { throw GatewayError.unknownModel(ask.model) }
-        guard served.contains(where: { $0.operations.contains(ask.operation) }) else {
-            throw GatewayError.unsupported(ask.operation, ask.model)
+        var (isKnown, isAble) = (false, false)
+        _ = queue.servers(of: ask.model) { host, model in
+            guard queue.groups.mayUse(host, principal.account) else { return false }
+            (isKnown, isAble) = (true, model.operations.contains(ask.operation))
+            return isAble
         }
+        guard isKnown else { throw GatewayError.unknownModel(ask.model) }
+        guard isAble else { throw GatewayError.unsupported(ask.operation, ask.model) }
+    }
+
+    /// What the hosts that the caller may use do with a model now.
+    func operations(of model: String, for principal: Principal) -> Set<ModelRequest.Operation> {
+        let servers = queue.servers(of: model).filter { queue.groups.mayUse($0.host, principal.account) }
+        return Set(servers.flatMap(\.model.operations))
     }
 
     /// What the hosts that the caller may use serve now.
@@ -182,7 +191,7 @@ extension Gateway {
         try Task.checkCancellation()
         let left = asked.deadline - .now
         guard left > .zero else {
-            if asked.cancels { _ = try? await queue.store.cancel(asked.key, actor: "coordinator") }
+            if asked.cancels { await cancel(asked.key) }
             throw GatewayError(504, "timed_out", "The model did not answer in the time that this request has.")
         }
         let patience = min(Gateway.streamKeepAlive, left / .seconds(1))
@@ -199,6 +208,10 @@ extension Gateway {
         }
         return event
     }
+
+    /// Apart, so that a wait has no room for it.
+    @inline(never)
+    private func cancel(_ key: JobKey) async { _ = try? await queue.store.cancel(key, actor: "coordinator") }
 
     private func stream(_ asked: Asked, _ shape: any AnswerShape) -> ResponseBody {
         ResponseBody { writer in

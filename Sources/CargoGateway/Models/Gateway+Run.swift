@@ -53,10 +53,9 @@ extension Gateway {
     ) async throws -> (Asked, ModelAsk) {
         let principal = try caller(request, .write)
         let fields = try ModelAsk.fields(try await bytes(of: request, limit: ModelAsk.largestBody))
-        let served = served(to: principal)
         let ask = try RunRequest.ask(
             fields, named: model,
-            operations: { name in Set(served.filter { $0.id == name }.flatMap(\.operations)) },
+            operations: { operations(of: $0, for: principal) },
             patience: try ModelAsk.patience(request))
         return (try await self.ask(ask, principal, request, context), ask)
     }

@@ -124,10 +124,10 @@ extension Gateway {
     private func submitWorkload(_ request: Request) async throws -> JobKey {
         let principal = try caller(request, .write)
         let wanted = try await body(WorkloadRequest.self, of: request)
-        let served = served(to: principal).filter { $0.id == wanted.workload }
-        var job = served.isEmpty ? JobRequest(cargo: wanted.workload) : JobRequest(model: wanted.workload)
+        let isModel = !operations(of: wanted.workload, for: principal).isEmpty
+        var job = isModel ? JobRequest(model: wanted.workload) : JobRequest(cargo: wanted.workload)
         job.input = wanted.input ?? .object([:])
-        if !served.isEmpty, case .object(var members) = job.input {
+        if isModel, case .object(var members) = job.input {
             // Its readers follow the tokens.
             members["stream"] = .bool(true)
             members["stream_options"] = .object(["include_usage": .bool(true)])
