@@ -30,6 +30,8 @@ struct Answering: Sendable {
     let service: any ModelService
     let drainDeadline: Gate
     let logger: Logger
+    /// Told once the model has no more to do for the request: what is left is to report it.
+    var answered: @Sendable () -> Void = {}
 
     /// Never throws: whatever happens is reported, or left to the lease's end.
     func run(_ claim: Claim, claimedAt: ContinuousClock.Instant) async {
@@ -53,6 +55,7 @@ struct Answering: Sendable {
     private func work(_ request: ModelRequest, _ claim: Claim, _ channel: AttemptChannel, _ logger: Logger) async {
         let sent = AnswerRecord()
         let ended = await answer(request, claim, channel, sent)
+        answered()
         let reason = await channel.reason
         if reason == .leaseLost {
             logger.warning("dropped a request: the lease is lost")

@@ -72,10 +72,13 @@ struct Serving: Sendable {
     /// The room for it is taken.
     private func answer(_ claim: Claim, _ at: ContinuousClock.Instant) async {
         guard let model = claim.job.request?.model else { return }
+        // The slot is another's as soon as the model has answered, not when that is reported.
+        let slot = TakenSlot(model, of: room)
         await Answering(
-            session: session, identity: identity, service: service, drainDeadline: drainDeadline, logger: logger
+            session: session, identity: identity, service: service, drainDeadline: drainDeadline, logger: logger,
+            answered: slot.free
         ).run(claim, claimedAt: at)
-        room.ended(model)
+        slot.free()
     }
 
     /// The models with the requests that this host knows of itself, without those that the coordinator counts.
@@ -182,5 +185,21 @@ final class ServingRoom: Sendable {
             state.active[model] = left > 0 ? left : nil
         }
         bell.ring()
+    }
+}
+
+/// A slot of a model for one request, given back once.
+private final class TakenSlot: Sendable {
+    private let room: ServingRoom
+    private let model: String
+    private let isFree = Atomic(false)
+
+    init(_ model: String, of room: ServingRoom) {
+        self.model = model
+        self.room = room
+    }
+
+    func free() {
+        if !isFree.exchange(true, ordering: .relaxed) { room.ended(model) }
     }
 }

@@ -151,8 +151,11 @@ extension Gateway {
             defer { group.cancelAll() }
             try await group.next()
         }
+        // The host has said all: its slot is another's while this one goes to disk.
+        async let given: Void = give(queue.scheduler.ended(id), to: beat.lease.host)
         try await begun
         try await stream.write(number: try await intake.flushed())
+        try? await given
     }
 
     private func id(_ opening: TunnelOpening) throws -> JobID {

@@ -123,10 +123,13 @@ public final class Scheduler: Sendable {
         }
     }
 
-    func ended(_ id: JobID) {
+    /// A host has no more to do for a request; answers the model that has room there again, once.
+    @discardableResult
+    public func ended(_ id: JobID) -> String? {
         state.withLock { state in
-            guard let running = state.running.removeValue(forKey: id) else { return }
+            guard let running = state.running.removeValue(forKey: id) else { return nil }
             state.fleet.gave(running.host, model: running.model, -1)
+            return running.model
         }
     }
 

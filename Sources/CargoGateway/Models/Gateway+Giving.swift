@@ -16,8 +16,8 @@ extension Gateway {
     }
 
     /// The same for a host that has room again.
-    func give(_ model: String, to host: String) async throws {
-        guard tunnels.takesRequests(host), let granted = try await queue.grant(of: model, to: host) else { return }
+    func give(_ model: String?, to host: String) async throws {
+        guard let model, tunnels.takesRequests(host), let granted = try await queue.grant(of: model, to: host) else { return }
         // Whoever asked waits for the answer, not for this.
         Task { [tunnels, queue] in
             do {
